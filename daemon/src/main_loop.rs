@@ -1,0 +1,157 @@
+//! What can happen to the daemon and what it does about it.
+//!
+//! `State::handle(event, now)` is the whole policy: plain data in, effects out.
+//! `run` gives it time, and performs the effects.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use meshkiln_models::recipe::Plan;
+use meshkiln_protocol::{
+    Sha256,
+    daemon::QueueStatus,
+    error::{ErrorKind, JobError},
+    event::EventBody,
+    job::{Class, JobId, JobState},
+    watch::WatchId,
+};
+
+use crate::worker::frames::{Command, Report};
+
+/// Names a waiting caller; the effects layer holds its reply channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Which start of which device's worker: reports of an earlier one are stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u64);
+
+/// `cpu`, `cuda:0`, `metal`, `fake`, ...
+pub type Device = String;
+
+#[derive(Debug)]
+pub enum Event {
+    Call {
+        id: CallId,
+        call: Call,
+    },
+    Worker {
+        worker: WorkerId,
+        report: Report,
+    },
+    /// The process has ended, however.
+    WorkerGone {
+        worker: WorkerId,
+        how: WorkerEnd,
+    },
+    /// The process could not be started.
+    WorkerNotStarted {
+        worker: WorkerId,
+        error: String,
+    },
+    /// The finished file has been put, or not.
+    Delivered {
+        job: JobId,
+        attempt: u32,
+        result: Result<(), JobError>,
+    },
+    /// Somebody outside the loop has something to tell all clients.
+    Note(EventBody),
+    /// `next_deadline` has passed.
+    Tick,
+}
+
+/// What a client, or the watcher, asks of the queue.
+#[derive(Debug)]
+pub enum Call {
+    /// All of them in one transaction.
+    Submit(Vec<Submission>),
+    Cancel(JobId),
+    Retry(JobId),
+    Pause(JobId),
+    Resume(JobId),
+    /// Forget ended jobs in these states.
+    Clear(Vec<JobState>),
+    PauseQueue,
+    ResumeQueue,
+    Shutdown {
+        now: bool,
+    },
+}
+
+/// A job to be: everything needed to run it, now or after a restart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submission {
+    pub source_sha256: Sha256,
+    pub source_path: Option<PathBuf>,
+    pub name: String,
+    pub plan: Plan,
+    pub output: Option<PathBuf>,
+    pub class: Class,
+    pub client: Option<String>,
+    /// A second submission with the same key answers with the first one's job.
+    pub idempotency_key: Option<String>,
+    pub watch: Option<WatchId>,
+}
+
+/// The answer to a `Call`, after it is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// One id a submission, in order.
+    Jobs(Vec<JobId>),
+    Cleared(u64),
+    Queue(QueueStatus),
+    Done,
+    Refused(Refusal),
+}
+
+/// Why a call failed. Nothing was changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    pub kind: ErrorKind,
+    pub message: String,
+    pub hint: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkerEnd {
+    Exit(i32),
+    Signal(i32),
+}
+
+/// What the loop does about it, in order. Everything that must be durable
+/// comes first: the effects of one turn are committed in one transaction before
+/// any reply, command or delivery of that turn leaves.
+#[derive(Debug)]
+pub enum Effect {
+    Reply {
+        id: CallId,
+        answer: Answer,
+    },
+    Spawn {
+        worker: WorkerId,
+        device: Device,
+    },
+    Send {
+        worker: WorkerId,
+        command: Command,
+    },
+    Kill {
+        worker: WorkerId,
+    },
+    /// Copy the asset's blob to `output`, atomically, never over a foreign file.
+    Deliver {
+        job: JobId,
+        attempt: u32,
+        asset_sha256: Sha256,
+        output: PathBuf,
+    },
+    Publish(EventBody),
+    Log {
+        job: JobId,
+        text: String,
+    },
+    Stop,
+}
+
+/// Blobs by slot id.
+pub type Blobs = BTreeMap<String, Sha256>;

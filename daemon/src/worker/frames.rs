@@ -1,0 +1,155 @@
+//! What daemon and worker say to each other over the worker's stdin and stdout.
+//!
+//! A frame is a little-endian u32 length and that many bytes of JSON. Large data
+//! never travels here: inputs and outputs are blobs, named by SHA-256. A `Run`
+//! says everything about the work and nothing about who wants it.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+};
+
+use meshkiln_models::stage::Settings;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
+
+/// Longest frame either side accepts, in bytes.
+pub const MAX_FRAME: usize = 4 << 20;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    Run(Run),
+    /// Stop working on this run as soon as possible; answer `Failed` with `cancelled`.
+    Cancel {
+        run: u64,
+    },
+    /// Nothing to do for a while: give memory back.
+    Trim,
+    /// Finish nothing, leave with exit code 0.
+    Exit,
+}
+
+/// Run one stage on these blobs with these settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Unique within the daemon's life.
+    pub run: u64,
+    pub stage: String,
+    pub engine: String,
+    pub settings: Settings,
+    /// Slot id to SHA-256 of its blob.
+    pub inputs: BTreeMap<String, String>,
+    /// Slot id to a small JSON value that is no blob: `provenance`.
+    pub inline: BTreeMap<String, Json>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "report", rename_all = "snake_case")]
+pub enum Report {
+    /// First frame: ready for work.
+    Ready {
+        pid: u32,
+        version: String,
+    },
+    /// Each second, also while busy.
+    Heartbeat {
+        rss_bytes: u64,
+    },
+    Progress {
+        run: u64,
+        done: u32,
+        total: u32,
+    },
+    /// The outputs are durable in the blob store.
+    Done {
+        run: u64,
+        outputs: BTreeMap<String, Output>,
+        elapsed_ms: u64,
+        peak_rss_bytes: u64,
+    },
+    Failed {
+        run: u64,
+        failure: Failure,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub message: String,
+    pub hint: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    InvalidInput,
+    Truncated,
+    Unsupported,
+    TooLarge,
+    NoObject,
+    GateFailed,
+    Cancelled,
+    Internal,
+    OutOfMemory,
+    /// A blob this run reads is missing or damaged: its stage must run again.
+    InputLost,
+    /// The blob store could not be written: disk full, permissions.
+    Storage,
+    /// The stage panicked; the worker goes on.
+    Panicked,
+}
+
+pub fn write_frame(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let mut frame = Vec::with_capacity(body.len() + 4);
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(&body);
+    to.write_all(&frame)?;
+    to.flush()
+}
+
+/// `None` at the end of the stream.
+pub fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match from.read_exact(&mut length) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MAX_FRAME {
+        let message = format!("frame of {length} bytes is longer than {MAX_FRAME}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok(Some(serde_json::from_slice(&body)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_the_pipe_and_lies_are_refused() {
+        let report = Report::Progress { run: 7, done: 1, total: 2 };
+        let mut pipe = Vec::new();
+        write_frame(&mut pipe, &report).unwrap();
+        write_frame(&mut pipe, &report).unwrap();
+        let mut reader = pipe.as_slice();
+        assert_eq!(read_frame::<Report>(&mut reader).unwrap(), Some(report.clone()));
+        assert_eq!(read_frame::<Report>(&mut reader).unwrap(), Some(report));
+        assert_eq!(read_frame::<Report>(&mut reader).unwrap(), None);
+
+        assert!(read_frame::<Report>(&mut [255u8; 8].as_slice()).is_err());
+        assert!(read_frame::<Report>(&mut [9u8, 0, 0, 0, b'{'].as_slice()).is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! Pictures: decoding what users have, and pixel arithmetic.
+//!
+//! Pixels are 8-bit sRGB with straight alpha, row by row from the top left.
+
+pub mod png_io;

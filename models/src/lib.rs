@@ -1,0 +1,17 @@
+//! Pixels in, geometry out: what Meshkiln can do to an asset in the making.
+//!
+//! `STAGES` (stage.rs) is the table of contents. A recipe (recipe.rs) orders
+//! stages; each reads and writes slots (slot.rs) through its `StageCx` (cx.rs).
+//! Nothing here knows about time, files outside the arguments, RPC or jobs.
+
+pub mod cx;
+pub mod error;
+pub mod export;
+pub mod image;
+pub mod mesh;
+pub mod recipe;
+pub mod slot;
+pub mod stage;
+pub mod stages;
+
+pub use error::{StageError, StageErrorKind};

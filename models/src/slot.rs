@@ -1,0 +1,194 @@
+//! Slots: the closed set of values an asset in the making can hold, and the
+//! standard format each is stored in.
+//!
+//! Encoding is deterministic: equal values give equal bytes, so a blob's
+//! SHA-256 identifies the value.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ::image::RgbaImage;
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::StageError,
+    image::png_io,
+    mesh::{Maps, Mesh},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The user's file, byte for byte.
+    Source,
+    /// Who asked for what: name, source digest, recipe, settings, versions. JSON.
+    Provenance,
+    /// The picture upright in sRGB. PNG.
+    Image,
+    /// The object alone: straight alpha, colours meaningful under the whole edge. PNG.
+    Cutout,
+    /// Geometry. safetensors, see `Mesh::to_bytes`.
+    Mesh,
+    /// Textures of the mesh. safetensors, see `Maps::to_bytes`.
+    Maps,
+    /// The finished file: GLB, or PNG for recipes that end in a picture.
+    Asset,
+    /// What the gate measured. JSON.
+    Report,
+    /// A picture of the asset. PNG.
+    Preview,
+}
+
+impl Slot {
+    pub const ALL: &[Slot] = &[
+        Slot::Source,
+        Slot::Provenance,
+        Slot::Image,
+        Slot::Cutout,
+        Slot::Mesh,
+        Slot::Maps,
+        Slot::Asset,
+        Slot::Report,
+        Slot::Preview,
+    ];
+
+    pub fn id(self) -> &'static str {
+        match self {
+            Slot::Source => "source",
+            Slot::Provenance => "provenance",
+            Slot::Image => "image",
+            Slot::Cutout => "cutout",
+            Slot::Mesh => "mesh",
+            Slot::Maps => "maps",
+            Slot::Asset => "asset",
+            Slot::Report => "report",
+            Slot::Preview => "preview",
+        }
+    }
+
+    pub fn find(id: &str) -> Option<Slot> {
+        Slot::ALL.iter().copied().find(|slot| slot.id() == id)
+    }
+
+    /// The value stored in `bytes`.
+    pub fn decode(self, bytes: &[u8]) -> Result<Value, StageError> {
+        Ok(match self {
+            Slot::Source | Slot::Asset | Slot::Preview => Value::Bytes(bytes.into()),
+            Slot::Provenance | Slot::Report => Value::Json(Arc::new(
+                serde_json::from_slice(bytes)
+                    .map_err(|e| StageError::internal(format!("{} blob is not JSON: {e}", self.id())))?,
+            )),
+            Slot::Image | Slot::Cutout => Value::Image(Arc::new(png_io::decode_rgba(bytes)?)),
+            Slot::Mesh => Value::Mesh(Arc::new(Mesh::from_bytes(bytes)?)),
+            Slot::Maps => Value::Maps(Arc::new(Maps::from_bytes(bytes)?)),
+        })
+    }
+}
+
+/// Cheap to clone: large values are shared.
+#[derive(Debug, Clone)]
+pub enum Value {
+    Bytes(Arc<[u8]>),
+    /// Straight alpha, sRGB, 8 bits.
+    Image(Arc<RgbaImage>),
+    Mesh(Arc<Mesh>),
+    Maps(Arc<Maps>),
+    Json(Arc<Json>),
+}
+
+impl Value {
+    pub fn encode(&self) -> Result<Vec<u8>, StageError> {
+        match self {
+            Value::Bytes(bytes) => Ok(bytes.to_vec()),
+            Value::Image(image) => png_io::encode_rgba(image),
+            Value::Mesh(mesh) => mesh.to_bytes(),
+            Value::Maps(maps) => maps.to_bytes(),
+            Value::Json(json) => Ok(json.to_string().into_bytes()),
+        }
+    }
+
+    /// Approximate size in memory, in bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Image(image) => image.as_raw().len(),
+            Value::Mesh(mesh) => mesh.size(),
+            Value::Maps(maps) => maps.size(),
+            Value::Json(_) => 1024,
+        }
+    }
+}
+
+/// The slots of one asset in the making that the current stage may see.
+#[derive(Debug, Clone, Default)]
+pub struct Asset {
+    slots: BTreeMap<Slot, Value>,
+}
+
+impl Asset {
+    pub fn get(&self, slot: Slot) -> Option<&Value> {
+        self.slots.get(&slot)
+    }
+
+    pub fn set(&mut self, slot: Slot, value: Value) {
+        self.slots.insert(slot, value);
+    }
+
+    pub fn set_image(&mut self, slot: Slot, image: RgbaImage) {
+        self.set(slot, Value::Image(Arc::new(image)));
+    }
+
+    pub fn set_mesh(&mut self, mesh: Mesh) {
+        self.set(Slot::Mesh, Value::Mesh(Arc::new(mesh)));
+    }
+
+    pub fn bytes(&self, slot: Slot) -> Result<Arc<[u8]>, StageError> {
+        match self.get(slot) {
+            Some(Value::Bytes(bytes)) => Ok(bytes.clone()),
+            _ => Err(missing(slot)),
+        }
+    }
+
+    pub fn image(&self, slot: Slot) -> Result<Arc<RgbaImage>, StageError> {
+        match self.get(slot) {
+            Some(Value::Image(image)) => Ok(image.clone()),
+            _ => Err(missing(slot)),
+        }
+    }
+
+    pub fn mesh(&self) -> Result<Arc<Mesh>, StageError> {
+        match self.get(Slot::Mesh) {
+            Some(Value::Mesh(mesh)) => Ok(mesh.clone()),
+            _ => Err(missing(Slot::Mesh)),
+        }
+    }
+
+    pub fn maps(&self) -> Result<Arc<Maps>, StageError> {
+        match self.get(Slot::Maps) {
+            Some(Value::Maps(maps)) => Ok(maps.clone()),
+            _ => Err(missing(Slot::Maps)),
+        }
+    }
+
+    pub fn json(&self, slot: Slot) -> Result<Arc<Json>, StageError> {
+        match self.get(slot) {
+            Some(Value::Json(json)) => Ok(json.clone()),
+            _ => Err(missing(slot)),
+        }
+    }
+}
+
+fn missing(slot: Slot) -> StageError {
+    StageError::internal(format!("slot `{}` is empty", slot.id()))
+}
+
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

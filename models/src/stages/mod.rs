@@ -1,0 +1,13 @@
+//! One file per stage; `STAGES` in stage.rs lists them in order.
+
+pub mod bake;
+pub mod check;
+pub mod clean;
+pub mod cutout;
+pub mod decode;
+pub mod export;
+pub mod export_image;
+pub mod preview;
+pub mod reconstruct;
+pub mod simplify;
+pub mod unwrap;

@@ -1,0 +1,65 @@
+//! What can happen. Whatever can be subscribed can be polled.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    UnixMs,
+    daemon::QueueStatus,
+    job::{Job, JobId, Progress},
+    watch::Watch,
+};
+
+/// Sequence numbers rise by one from event to event and go on over restarts of
+/// the daemon; numbers of progress events that fell out of memory may be skipped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    pub seq: u64,
+    pub time_ms: UnixMs,
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventBody {
+    /// A job was queued or changed its state. Never dropped within the history.
+    Job { job: Box<Job> },
+    /// A running job got on. Old ones are dropped when a client is slow.
+    Progress { id: JobId, progress: Progress },
+    /// A watched folder changed its mode, counts or problem.
+    Watch { watch: Watch },
+    /// A watched folder is watched no more.
+    WatchRemoved { watch: Watch },
+    /// The queue was paused, resumed, or changed its length.
+    Queue { queue: QueueStatus },
+    /// The daemon is about to stop.
+    Stopping,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PollParams {
+    /// Events after this one. Absent: from now on, nothing is returned but `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Wait this long for the first event; at most 60,000.
+    #[serde(default)]
+    pub wait_ms: u64,
+    /// 1 to 1,000; 200 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Only events of this job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventPage {
+    pub events: Vec<Event>,
+    /// Pass as `since` in the next call.
+    pub next: u64,
+    /// Events between `since` and the first one returned are no longer known:
+    /// list what you show again.
+    pub lost: bool,
+}
