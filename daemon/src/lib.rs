@@ -8,4 +8,5 @@
 //! the store's reader and the published `View`, and never wait for the loop.
 
 pub mod main_loop;
+pub mod watch;
 pub mod worker;

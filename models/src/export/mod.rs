@@ -1,1 +1,3 @@
 //! Finished files.
+
+pub mod provenance;
