@@ -4,6 +4,13 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod inflate;
+mod lattice_tiling;
+pub mod normals;
+mod outline;
+pub mod place;
+mod poisson;
+mod silhouette;
 pub mod topology;
 
 use ::image::RgbaImage;
