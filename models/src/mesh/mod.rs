@@ -4,6 +4,7 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+mod fairing;
 pub mod inflate;
 mod lattice_tiling;
 pub mod normals;
