@@ -8,40 +8,41 @@
 //! keeps borders but no outlines, so a mesh that is its own mirror image is
 //! reduced as its front half, whose border is the outline, and mirrored again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use glam::Vec3;
 use meshopt::{SimplifyOptions, SimplifyVertex, VertexDataAdapter, typed_to_bytes};
 
 use super::{
     Mesh,
-    clean::clean,
-    mirror::{front_half, with_mirror_image},
+    clean::{clean, drop_doubled_faces},
+    mirror::{FrontHalf, with_mirror_image},
     normals::smooth_normals,
+    surface::{Surface, split_touching_vertices},
     topology::topology,
 };
 use crate::error::StageError;
 
 /// Weight of a change of a unit normal, relative to a move by the mesh's extent.
 const NORMAL_WEIGHT: f32 = 0.3;
+/// A first pass leaves this many times the budget, the attempts start from there.
+const ROUGH: usize = 2;
 /// Attempts at the budget before the best one so far is taken.
 const MAX_ATTEMPTS: usize = 8;
 
 /// At most `budget` >= 1 triangles.
 pub fn simplify(mesh: &Mesh, budget: usize) -> Result<Mesh, StageError> {
-    let sound = is_sound(&mesh.positions, &mesh.triangles);
-    let half = if mesh.uvs.is_empty() { front_half(&mesh.positions, &mesh.triangles) } else { None };
-    let reduced = match half {
-        _ if mesh.triangles.len() <= budget => mesh.clone(),
-        Some(front) => reduce_mirrored(mesh, front, budget),
-        None => reduce(mesh, budget, sound),
-    };
-    let mut reduced = if sound && !is_sound(&reduced.positions, &reduced.triangles) {
-        // Last resort: what meshoptimizer tied together comes apart here.
-        clean(&reduced, 0.0)?
+    let mut reduced = if mesh.triangles.len() <= budget {
+        mesh.clone()
+    } else if let Some(half) = FrontHalf::of(mesh) {
+        reduce_mirrored(&half, budget)
     } else {
-        reduced
+        reduce(mesh, budget)
     };
+    let broken = |mesh: &Mesh| !is_sound(&mesh.positions, &mesh.triangles);
+    if mesh.uvs.is_empty() && broken(&reduced) && !broken(mesh) {
+        reduced = clean(&reduced, 0.0)?;
+    }
     order_for_caches(&mut reduced);
     reduced.normals = smooth_normals(&reduced.positions, &reduced.triangles);
     Ok(reduced)
@@ -52,51 +53,52 @@ fn is_sound(positions: &[Vec3], triangles: &[[u32; 3]]) -> bool {
     t.is_watertight() && t.is_manifold() && t.n_degenerate == 0
 }
 
-/// Calls `attempt` with targets until its result fits the budget closely;
-/// returns the largest acceptable result that fits, or the last one.
-fn approach<T>(budget: usize, mut attempt: impl FnMut(usize) -> (T, usize, bool)) -> T {
+/// Calls `attempt` with targets until its result comes close to the budget from
+/// below. Returns the largest result that fits, or the last one when none does.
+fn approach<T>(budget: usize, mut attempt: impl FnMut(usize) -> (T, usize)) -> T {
     let close = budget - budget / 100;
     let mut target = budget;
-    let mut best: Option<(T, usize)> = None;
-    let mut last = None;
-    for _ in 0..MAX_ATTEMPTS {
-        let (result, n, sound) = attempt(target);
-        if n > budget {
-            target = target.saturating_sub((n - budget).max(1));
-            last = Some(result);
-        } else if sound {
-            let better = best.as_ref().is_none_or(|&(_, n_best)| n > n_best);
-            // Short of the budget: what is missing is added, unless that led nowhere.
-            if better {
-                best = Some((result, n));
-            }
-            if n >= close || !better {
-                break;
-            }
-            target += budget - n;
-        } else {
-            target = target.saturating_sub(2 + budget / 200);
-            last = Some(result);
-        }
-        if target == 0 {
+    let (mut best, mut n_best) = attempt(target);
+    for _ in 1..MAX_ATTEMPTS {
+        if (close..=budget).contains(&n_best) {
             break;
         }
+        target = (target + budget).saturating_sub(n_best);
+        let (result, n) = attempt(target);
+        let better = if n_best > budget { n < n_best } else { n <= budget && n > n_best };
+        if !better {
+            break;
+        }
+        (best, n_best) = (result, n);
     }
-    match (best, last) {
-        (Some((result, _)), _) | (None, Some(result)) => result,
-        (None, None) => attempt(budget).0,
-    }
+    best
 }
 
-fn reduce(mesh: &Mesh, budget: usize, sound: bool) -> Mesh {
+fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
     let locks = outline_locks(mesh);
-    let triangles = approach(budget, |target| {
-        let triangles = collapse(&mesh.positions, &mesh.normals, &locks, &mesh.triangles, target);
-        let n = triangles.len();
-        let fine = !sound || is_sound(&mesh.positions, &triangles);
-        (triangles, n, fine)
+    let collapse = |triangles: &[[u32; 3]], target: usize| {
+        collapse(&mesh.positions, &mesh.normals, &locks, triangles, target)
+    };
+    let rough = collapse(&mesh.triangles, budget * ROUGH);
+    let (positions, triangles) = approach(budget, |target| {
+        let triangles = collapse(&rough, target);
+        // Along texture seams vertices are doubled: what touches there is meant to.
+        let result = if mesh.uvs.is_empty() {
+            untangle(&mesh.positions, triangles)
+        } else {
+            (mesh.positions.clone(), triangles)
+        };
+        let n = result.1.len();
+        (result, n)
     });
-    Mesh { triangles, ..mesh.clone() }
+    Mesh { positions, triangles, normals: Vec::new(), uvs: mesh.uvs.clone(), front: mesh.front }
+}
+
+/// Takes apart what collapsing edges without regard to their surroundings tied
+/// together: doubled faces, edges with several sheets, vertices between two fans.
+fn untangle(positions: &[Vec3], mut triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+    drop_doubled_faces(positions.len(), &mut triangles);
+    split_touching_vertices(positions, &Surface::of(positions, triangles))
 }
 
 /// Marks the vertices of the outline seen from the front, which should go last.
@@ -120,120 +122,19 @@ fn outline_locks(mesh: &Mesh) -> Vec<SimplifyVertex> {
     locks
 }
 
-fn reduce_mirrored(mesh: &Mesh, front: Vec<[u32; 3]>, budget: usize) -> Mesh {
-    let half = Half::new(mesh, &front);
+fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
+    let Mesh { positions, normals, front, .. } = &half.mesh;
+    let locks = vec![SimplifyVertex::None; positions.len()];
+    let collapse = |triangles: &[[u32; 3]], target: usize| collapse(positions, normals, &locks, triangles, target / 2);
+    let rough = collapse(&half.mesh.triangles, budget * ROUGH);
     let (positions, triangles) = approach(budget, |target| {
-        let triangles = collapse(&half.positions, &half.normals, &half.locks, &half.triangles, target / 2);
-        let (positions, triangles) = half.lift_flat_spots(triangles);
-        let (positions, triangles) = with_mirror_image(&positions, &triangles);
-        let (n, fine) = (triangles.len(), is_sound(&positions, &triangles));
-        ((positions, triangles), n, fine)
+        let (positions, triangles) = untangle(positions, collapse(&rough, target));
+        let (positions, triangles) = half.lift_flat_spots(positions, triangles);
+        let n = 2 * triangles.len();
+        ((positions, triangles), n)
     });
-    Mesh { positions, triangles, normals: Vec::new(), uvs: Vec::new(), front: mesh.front }
-}
-
-/// The front half of a mirrored mesh, with vertices of its own.
-struct Half {
-    positions: Vec<Vec3>,
-    normals: Vec<Vec3>,
-    locks: Vec<SimplifyVertex>,
-    triangles: Vec<[u32; 3]>,
-    /// Positions off the mirror plane, by x.
-    raised: Vec<Vec3>,
-}
-
-impl Half {
-    fn new(mesh: &Mesh, front: &[[u32; 3]]) -> Half {
-        let mut index = vec![u32::MAX; mesh.positions.len()];
-        let mut positions = Vec::new();
-        let mut normals = Vec::new();
-        let mut triangles = front.to_vec();
-        for v in triangles.iter_mut().flatten() {
-            let i = &mut index[*v as usize];
-            if *i == u32::MAX {
-                *i = positions.len() as u32;
-                positions.push(mesh.positions[*v as usize]);
-                normals.extend(mesh.normals.get(*v as usize));
-            }
-            *v = *i;
-        }
-        let mut raised: Vec<Vec3> = positions.iter().copied().filter(|p| p.z != 0.0).collect();
-        raised.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let locks = vec![SimplifyVertex::None; positions.len()];
-        Half { positions, normals, locks, triangles, raised }
-    }
-
-    /// Where an inner edge or a whole triangle lies in the mirror plane, front
-    /// and back would coincide: a vertex of the original's height is put there.
-    fn lift_flat_spots(&self, triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
-        let mut positions = self.positions.clone();
-        let in_plane = |v: u32| self.positions[v as usize].z == 0.0;
-        let edges = |[a, b, c]: [u32; 3]| [(a, b), (b, c), (c, a)].map(|(u, v)| (u.min(v), u.max(v)));
-        let mut n_users: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        for (u, v) in triangles.iter().flat_map(|&t| edges(t)) {
-            if in_plane(u) && in_plane(v) {
-                *n_users.entry((u, v)).or_default() += 1;
-            }
-        }
-        let mut middles: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        for ((u, v), _) in n_users.into_iter().filter(|&(_, n)| n > 1) {
-            middles.insert((u, v), positions.len() as u32);
-            positions.push(self.lifted((self.positions[u as usize] + self.positions[v as usize]) / 2.0));
-        }
-
-        let mut lifted = Vec::with_capacity(triangles.len() + 4 * middles.len());
-        for triangle in triangles {
-            let middle = edges(triangle).map(|edge| middles.get(&edge).copied());
-            // Turned so that a lone split edge comes first, a lone whole edge last.
-            let turned = |first: usize| [0, 1, 2].map(|i| triangle[(first + i) % 3]);
-            match middle {
-                [None, None, None] if triangle.iter().all(|&v| in_plane(v)) => {
-                    let [a, b, c] = triangle;
-                    let centre = positions.len() as u32;
-                    let sum: Vec3 = triangle.iter().map(|&v| self.positions[v as usize]).sum();
-                    positions.push(self.lifted(sum / 3.0));
-                    lifted.extend([[a, b, centre], [b, c, centre], [c, a, centre]]);
-                }
-                [None, None, None] => lifted.push(triangle),
-                [Some(ab), Some(bc), Some(ca)] => {
-                    let [a, b, c] = triangle;
-                    lifted.extend([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]]);
-                }
-                _ => {
-                    let n_split = middle.iter().flatten().count();
-                    let first = (0..3).find(|&i| match n_split {
-                        1 => middle[i].is_some(),
-                        _ => middle[(i + 2) % 3].is_none(),
-                    });
-                    let first = first.unwrap_or(0);
-                    let [a, b, c] = turned(first);
-                    let Some(ab) = middle[first] else { continue };
-                    match middle[(first + 1) % 3] {
-                        None => lifted.extend([[a, ab, c], [ab, b, c]]),
-                        Some(bc) => lifted.extend([[ab, b, bc], [a, ab, bc], [a, bc, c]]),
-                    }
-                }
-            }
-        }
-        (positions, lifted)
-    }
-
-    /// The point in the mirror plane, raised to the original surface about there.
-    fn lifted(&self, point: Vec3) -> Vec3 {
-        let start = self.raised.partition_point(|p| p.x < point.x);
-        let (mut best, mut z) = (f32::INFINITY, 0.0);
-        let mut look = |p: &Vec3| {
-            let distance = p.truncate().distance_squared(point.truncate());
-            if distance < best {
-                (best, z) = (distance, p.z);
-            }
-            (p.x - point.x).powi(2) <= best
-        };
-        // Outwards in both directions until x alone is further than the nearest so far.
-        let _ = self.raised[start..].iter().all(&mut look);
-        let _ = self.raised[..start].iter().rev().all(&mut look);
-        point.with_z(z)
-    }
+    let (positions, triangles) = with_mirror_image(&positions, &triangles);
+    Mesh { positions, triangles, front: *front, ..Mesh::default() }
 }
 
 /// meshoptimizer's edge collapse, towards `target` triangles at whatever error it takes.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use glam::Vec3;
 
-use super::topology::DisjointSets;
+use super::topology::{DisjointSets, EdgeTable, EdgeUse};
 
 /// Share of its distance to its neighbours by which a vertex moves away from
 /// another surface that it touched.
@@ -23,22 +23,13 @@ pub struct Surface {
 impl Surface {
     pub fn of(positions: &[Vec3], faces: Vec<[u32; 3]>) -> Surface {
         let mut links = vec![[None; 3]; faces.len()];
-        // Edges by their ends; the faces on each: face, which of its edges.
-        let mut edges: Vec<(u32, u32, u32, u8)> = Vec::with_capacity(faces.len() * 3);
-        for (f, face) in faces.iter().enumerate() {
-            for i in 0..3 {
-                let (u, v) = (face[i], face[(i + 1) % 3]);
-                edges.push((u.min(v), u.max(v), f as u32, i as u8));
-            }
-        }
-        edges.sort_unstable();
-        for users in edges.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        for users in EdgeTable::new(positions.len(), &faces).iter() {
             match users {
                 [_] => {}
-                [a, b] => link(&mut links, a, b),
+                [a, b] => link(&mut links, *a, *b),
                 _ => {
                     for (a, b) in pair_around_edge(positions, &faces, users) {
-                        link(&mut links, &users[a], &users[b]);
+                        link(&mut links, users[a], users[b]);
                     }
                 }
             }
@@ -168,8 +159,11 @@ pub fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Ve
     (positions, triangles)
 }
 
-/// A little from `from` to `to`, so far at least that the two differ.
+/// A little from `from` to `to`, so far at least that the two differ. On the
+/// plane z = 0, where mirrored solids have their outline, along that plane.
 fn nudged(from: Vec3, to: Vec3) -> Vec3 {
+    let flat = to.with_z(0.0);
+    let to = if from.z == 0.0 && flat.distance_squared(from) > 0.0 { flat } else { to };
     let mut share = NUDGE;
     while share < 0.5 && from.lerp(to, share) == from {
         share *= 4.0;
@@ -177,10 +171,10 @@ fn nudged(from: Vec3, to: Vec3) -> Vec3 {
     from.lerp(to, share)
 }
 
-fn link(links: &mut [[Option<u32>; 3]], a: &(u32, u32, u32, u8), b: &(u32, u32, u32, u8)) {
-    if a.2 != b.2 {
-        links[a.2 as usize][a.3 as usize] = Some(b.2);
-        links[b.2 as usize][b.3 as usize] = Some(a.2);
+fn link(links: &mut [[Option<u32>; 3]], a: EdgeUse, b: EdgeUse) {
+    if a.face() != b.face() {
+        links[a.face() as usize][a.side()] = Some(b.face());
+        links[b.face() as usize][b.side()] = Some(a.face());
     }
 }
 
@@ -189,12 +183,9 @@ fn runs_along([a, b, c]: [u32; 3], u: u32, v: u32) -> bool {
 }
 
 /// Which of three or more faces around one edge belong together, as indices into `users`.
-fn pair_around_edge(
-    positions: &[Vec3],
-    faces: &[[u32; 3]],
-    users: &[(u32, u32, u32, u8)],
-) -> Vec<(usize, usize)> {
-    let (from, to) = (users[0].0, users[0].1);
+fn pair_around_edge(positions: &[Vec3], faces: &[[u32; 3]], users: &[EdgeUse]) -> Vec<(usize, usize)> {
+    let (low, high) = users[0].corners(faces);
+    let [from, to] = [low, high].map(|corner| faces[corner as usize / 3][corner as usize % 3]);
     let origin = positions[from as usize];
     let axis = (positions[to as usize] - origin).normalize_or_zero();
     let (side, up) = axis.any_orthonormal_pair();
@@ -202,10 +193,10 @@ fn pair_around_edge(
     let mut around: Vec<(f32, bool, usize)> = users
         .iter()
         .enumerate()
-        .map(|(i, &(_, _, f, edge))| {
-            let face = faces[f as usize];
-            let apex = positions[face[(edge as usize + 2) % 3] as usize] - origin;
-            (apex.dot(up).atan2(apex.dot(side)), face[edge as usize] == from, i)
+        .map(|(i, user)| {
+            let face = faces[user.face() as usize];
+            let apex = positions[face[(user.side() + 2) % 3] as usize] - origin;
+            (apex.dot(up).atan2(apex.dot(side)), user.runs_up(faces), i)
         })
         .collect();
     around.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
