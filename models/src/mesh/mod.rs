@@ -3,7 +3,19 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod clean;
 pub mod codec;
+mod fairing;
+pub mod inflate;
+mod lattice_tiling;
+pub mod mirror;
+pub mod normals;
+mod outline;
+pub mod place;
+mod poisson;
+mod silhouette;
+pub mod simplify;
+mod surface;
 pub mod topology;
 
 use ::image::RgbaImage;
