@@ -1,11 +1,28 @@
 //! Our own software rasteriser: triangles in, coverage and visible surface out.
 //!
 //! `scan` turns one triangle into runs of pixels, each pixel of a mesh exactly
-//! once; `silhouette` draws coverage as the front view shows it.
+//! once. `silhouette` draws coverage as the front view shows it. A `Camera`
+//! makes a `Projection` of a mesh, a `Frame` says which triangle each pixel
+//! shows, and `Projection::hit` where on that triangle:
+//!
+//! ```
+//! # use meshkiln_models::mesh::{Mesh, raster::{Camera, Cull, Frame, Projection}};
+//! # let mesh = Mesh::default();
+//! let camera = Camera::perspective([2.0, 1.0, 3.0].into(), [0.0; 3].into(), 0.6, 1.0, 0.01);
+//! let projection = Projection::new(&mesh.positions, &mesh.triangles, &camera, 64, 64, Cull::Back);
+//! let frame = Frame::draw(&projection);
+//! if let Some(hit) = frame.hit(&projection, 32, 32) {
+//!     println!("triangle {} at {}", hit.triangle, hit.barycentric);
+//! }
+//! ```
 
+mod camera;
+mod frame;
 pub mod scan;
 mod silhouette;
 
+pub use camera::Camera;
+pub use frame::{Cull, Frame, Hit, NOTHING, Projection};
 pub use silhouette::silhouette;
 
 /// Which of `n_bands` bands of rows each item touches: for each band the items
