@@ -2,4 +2,6 @@
 //!
 //! Pixels are 8-bit sRGB with straight alpha, row by row from the top left.
 
+pub mod fill;
 pub mod png_io;
+pub mod srgb;

@@ -4,8 +4,13 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod project;
 pub mod raster;
+pub mod render;
+#[cfg(test)]
+pub mod test_shapes;
 pub mod topology;
+pub mod unwrap;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
