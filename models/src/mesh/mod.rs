@@ -4,7 +4,9 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod shapes;
 pub mod topology;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
