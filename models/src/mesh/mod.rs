@@ -4,6 +4,7 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod fit;
 pub mod raster;
 pub mod shapes;
 pub mod topology;
