@@ -2,4 +2,9 @@
 //!
 //! Pixels are 8-bit sRGB with straight alpha, row by row from the top left.
 
+pub mod color;
+pub mod complete;
+pub mod decode;
 pub mod png_io;
+pub mod resize;
+pub mod sniff;
