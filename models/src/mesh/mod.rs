@@ -4,13 +4,16 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod fit;
 pub mod project;
 pub mod raster;
 pub mod render;
+pub mod shapes;
 #[cfg(test)]
 pub mod test_shapes;
 pub mod topology;
 pub mod unwrap;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
