@@ -7,11 +7,9 @@ pub mod complete;
 pub mod decode;
 pub mod fill;
 pub mod png_io;
-<<<<<<< HEAD
 pub mod resize;
 pub mod sniff;
 pub mod srgb;
-=======
 
 // Planes of numbers and colours.
 pub mod oklab;
@@ -30,4 +28,3 @@ pub mod matte;
 pub mod mixture;
 pub mod shadow;
 pub mod surface;
->>>>>>> cutout
