@@ -21,7 +21,7 @@ mod frame;
 pub mod scan;
 mod silhouette;
 
-pub use camera::Camera;
+pub use camera::{Camera, axes};
 pub use frame::{Cull, Frame, Hit, NOTHING, Projection};
 pub use silhouette::silhouette;
 

@@ -46,6 +46,12 @@ impl Camera {
         ])
     }
 
+    /// Texture coordinates as positions: (u, v, 0) is at that place of the texture.
+    pub fn texture() -> Self {
+        let row = |x: f32, y: f32, offset: f32| Vec4::new(x, y, 0.0, offset);
+        Self::from_rows([row(2.0, 0.0, -1.0), row(0.0, -2.0, 1.0), row(0.0, 0.0, 0.5), Vec4::W])
+    }
+
     fn from_rows([x, y, z, w]: [Vec4; 4]) -> Self {
         Self { to_clip: Mat4::from_cols(x, y, z, w).transpose() }
     }

@@ -59,6 +59,7 @@ struct Face {
     weight_over_w: [Vec3; 3],
     /// Depth: (d/dx, d/dy, value at anchor).
     depth: Vec3,
+    area: f32,
 }
 
 impl Projection {
@@ -92,7 +93,8 @@ impl Projection {
             return;
         }
         let in_front = corners.iter().find(|c| is_near_enough(**c) > 0.0).expect("not all are too near");
-        let anchor = (in_front.truncate().truncate() / in_front.w).floor();
+        let size = DVec2::new(f64::from(self.width), f64::from(self.height));
+        let anchor = (in_front.truncate().truncate() / in_front.w).floor().clamp(DVec2::ZERO, size);
         let columns = corners.map(|c| DVec3::new(c.x - anchor.x * c.w, c.y - anchor.y * c.w, c.w));
         let matrix = DMat3::from_cols(columns[0], columns[1], columns[2]);
         let determinant = matrix.determinant();
@@ -120,6 +122,8 @@ impl Projection {
             }
         }
         if self.pieces.len() > n_pieces {
+            let all_in_front = corners.iter().all(|c| is_near_enough(*c) >= 0.0);
+            let area = (pixels[1] - pixels[0]).perp_dot(pixels[2] - pixels[0]).abs() / 2.0;
             let rows = matrix.inverse().transpose();
             let depth = rows * DVec3::new(corners[0].z, corners[1].z, corners[2].z);
             self.faces.push(Face {
@@ -127,8 +131,15 @@ impl Projection {
                 anchor: anchor.as_vec2(),
                 weight_over_w: [rows.x_axis, rows.y_axis, rows.z_axis].map(|r| r.as_vec3()),
                 depth: depth.as_vec3(),
+                area: if all_in_front { area as f32 } else { f32::INFINITY },
             });
         }
+    }
+
+    /// For each visible triangle its index and the area, in pixels, that all of
+    /// it would have; infinite when part of it is behind the near plane.
+    pub fn areas(&self) -> impl Iterator<Item = (u32, f32)> {
+        self.faces.iter().map(|face| (face.triangle, face.area))
     }
 
     /// Faces in bands of `band_height` rows, for `draw_rows`.

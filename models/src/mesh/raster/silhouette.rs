@@ -70,50 +70,10 @@ mod tests {
     use glam::{Vec2, Vec3};
 
     use super::*;
+    use crate::mesh::test_shapes::{cuboid, lens};
 
     fn total(coverage: &[u8]) -> f64 {
         coverage.iter().map(|&c| f64::from(c)).sum::<f64>() / 255.0
-    }
-
-    /// Half extents in metres around `centre`.
-    fn cuboid(centre: Vec3, half: Vec3) -> Mesh {
-        let sign = |i: u32, bit: u32| if i >> bit & 1 == 1 { 1.0 } else { -1.0 };
-        let positions = (0..8).map(|i| centre + half * Vec3::new(sign(i, 0), sign(i, 1), sign(i, 2))).collect();
-        let triangles = [
-            [0, 2, 3],
-            [0, 3, 1],
-            [4, 5, 7],
-            [4, 7, 6],
-            [0, 1, 5],
-            [0, 5, 4],
-            [2, 6, 7],
-            [2, 7, 3],
-            [0, 4, 6],
-            [0, 6, 2],
-            [1, 3, 7],
-            [1, 7, 5],
-        ];
-        Mesh { positions, triangles: triangles.to_vec(), ..Mesh::default() }
-    }
-
-    fn sphere(radius: f32, n: u32) -> Mesh {
-        let mut mesh = Mesh::default();
-        for i in 0..=n {
-            for j in 0..2 * n {
-                let (polar, turn) = (i as f32 / n as f32, j as f32 / n as f32);
-                let (s, c) = (polar * std::f32::consts::PI).sin_cos();
-                let (ts, tc) = (turn * std::f32::consts::PI).sin_cos();
-                mesh.positions.push(Vec3::new(s * tc, c, s * ts) * radius);
-            }
-        }
-        for i in 0..n {
-            for j in 0..2 * n {
-                let at = |i, j| i * 2 * n + j % (2 * n);
-                mesh.triangles.push([at(i, j), at(i + 1, j + 1), at(i + 1, j)]);
-                mesh.triangles.push([at(i, j), at(i, j + 1), at(i + 1, j + 1)]);
-            }
-        }
-        mesh
     }
 
     #[test]
@@ -135,7 +95,7 @@ mod tests {
     fn a_sphere_covers_its_disc_within_a_thousandth() {
         for width in [64, 501] {
             let view = FrontView { metres_per_pixel: 1.0 / width as f32, origin: Vec2::splat(width as f32 / 2.0) };
-            let coverage = silhouette(&sphere(0.4, 96), &view, width, width);
+            let coverage = silhouette(&lens(Vec2::splat(0.4), 0.4, 40), &view, width, width);
             let want = std::f64::consts::PI * (0.4 * f64::from(width)).powi(2);
             assert!((total(&coverage) / want - 1.0).abs() < 1e-3, "{} of {want}", total(&coverage));
         }
