@@ -15,7 +15,7 @@ use std::{
     path::Path,
     process::{self as std_process, ExitCode},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
@@ -208,17 +208,16 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 impl Pipe {
     /// Without a reader there is nobody to work for.
     pub fn send(&self, report: &Report) {
-        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut frames = self.raw();
         if let Err(e) = write_frame(&mut *frames, report) {
             eprintln!("worker cannot report and leaves: {e}");
             std_process::exit(1);
         }
     }
 
-    /// Bytes that are no frame: only the fake sends such.
-    pub fn send_raw(&self, bytes: &[u8]) {
-        use io::Write;
-        let _ = self.frames.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes);
+    /// For the fake's tricks: what `send` writes to.
+    pub fn raw(&self) -> MutexGuard<'_, File> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn beat(&self) {
@@ -253,7 +252,7 @@ impl Tokens {
         self.lock().remove(&run);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, CancelToken>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, CancelToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

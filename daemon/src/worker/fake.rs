@@ -22,6 +22,7 @@
 //! bake lie stale                  answers a run that was not asked for
 //! bake lie silent                 does not answer
 //! bake garbage                    bytes that are no frame
+//! bake close                      ends its stdout and hangs
 //! bake chatter                    prints to stdout, as a library might
 //! * sleep 5                       at every stage
 //! ```
@@ -39,7 +40,8 @@ mod script;
 
 use std::{
     collections::BTreeMap,
-    env, fs, io,
+    env, fs,
+    io::{self, Write},
     path::PathBuf,
     process::abort,
     sync::{Arc, atomic::Ordering},
@@ -149,7 +151,16 @@ impl Fake {
             }
             Action::Freeze => freeze(),
             Action::Lie(lie) => self.lie = Some(lie.clone()),
-            Action::Garbage => self.pipe.send_raw(b"Segmentation fault (core dumped)\n"),
+            Action::Close => {
+                let nowhere = tempfile::tempfile().map_err(|e| invalid(e.to_string()))?;
+                *self.pipe.raw() = nowhere;
+                loop {
+                    thread::park();
+                }
+            }
+            Action::Garbage => {
+                let _ = self.pipe.raw().write_all(b"Segmentation fault (core dumped)\n");
+            }
             Action::Chatter => println!("a library says hello on stdout"),
         }
         check()

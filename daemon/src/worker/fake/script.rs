@@ -33,6 +33,7 @@ pub enum Action {
     Freeze,
     Lie(Lie),
     Garbage,
+    Close,
     Chatter,
 }
 
@@ -145,6 +146,7 @@ impl Action {
                 "silent" => Lie::Silent,
                 _ => return None,
             }),
+            "close" => Action::Close,
             "garbage" => Action::Garbage,
             "chatter" => Action::Chatter,
             _ => return None,
