@@ -6,9 +6,12 @@
 //! folder. Delivering the same bytes again is no work, so a delivery that a
 //! restart interrupted is simply done again.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeSet,
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -58,7 +61,9 @@ impl Deliverer {
             let (queue, deliveries) = channel();
             let (blobs, inbox) = (blobs.clone(), inbox.clone());
             let thread = thread::Builder::new().name(format!("deliver-{n}"));
-            thread.spawn(move || serve(&blobs, &deliveries, &inbox)).expect("a daemon that cannot start threads is no use");
+            thread
+                .spawn(move || serve(&blobs, &deliveries, &inbox))
+                .expect("a daemon that cannot start threads is no use");
             queue
         });
         Deliverer { queues: queues.collect() }
@@ -93,12 +98,7 @@ fn serve(blobs: &BlobStore, deliveries: &Receiver<Delivery>, inbox: &SyncSender<
 }
 
 /// `is_ours` tells a file that Meshkiln wrote from all others.
-fn deliver_file(
-    blobs: &BlobStore,
-    asset: &str,
-    output: &Path,
-    is_ours: fn(&[u8]) -> bool,
-) -> Result<(), JobError> {
+fn deliver_file(blobs: &BlobStore, asset: &str, output: &Path, is_ours: fn(&[u8]) -> bool) -> Result<(), JobError> {
     let (Some(folder), Some(name)) = (output.parent().filter(|_| output.is_absolute()), output.file_name()) else {
         let message = format!("`{}` does not name a file with its whole path", output.display());
         return Err(error(ErrorKind::InvalidInput, message, "give another output with -o"));

@@ -122,7 +122,7 @@ pub fn digest(sha256: &str) -> Result<Digest, Failure> {
     sha256.parse().map_err(|e| internal(format!("`{sha256}` is {e}")))
 }
 
-fn failure(error: StageError) -> Failure {
+pub fn failure(error: StageError) -> Failure {
     let kind = match error.kind {
         StageErrorKind::InvalidInput => FailureKind::InvalidInput,
         StageErrorKind::Truncated => FailureKind::Truncated,

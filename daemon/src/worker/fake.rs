@@ -195,8 +195,8 @@ impl Runner for Fake {
         if cancel.is_cancelled() && self.lie.is_none() && !script.ignores_cancel(stage.id) {
             return Err(cancelled());
         }
-        let outputs: Vec<_> = stage.writes.iter().map(|&slot| (slot, script.output(run, slot))).collect();
-        write_outputs(&self.blobs, &outputs)
+        let outputs = stage.writes.iter().map(|&slot| Ok((slot, script.output(run, slot)?)));
+        write_outputs(&self.blobs, &outputs.collect::<Result<Vec<_>, Failure>>()?)
     }
 
     fn trim(&mut self) {

@@ -3,11 +3,18 @@
 
 use std::{str::SplitWhitespace, time::Duration};
 
-use meshkiln_models::slot::Slot;
+use meshkiln_models::{
+    export::{glb, ownership},
+    mesh::shapes,
+    slot::Slot,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
-use crate::worker::frames::{FailureKind, Run};
+use crate::worker::{
+    execute::failure,
+    frames::{Failure, FailureKind, Run},
+};
 
 /// Directives follow this line when the source is a real picture.
 const MARK: &[u8] = b"\nmeshkiln-fake\n";
@@ -64,7 +71,8 @@ pub struct Script {
 impl Script {
     /// What a source says, or what the value of an earlier stage carries on.
     pub fn find(sha256: &str, bytes: &[u8]) -> Script {
-        if let Ok(script) = serde_json::from_slice(bytes) {
+        let carried = serde_json::from_slice(bytes).ok().or_else(|| ownership::record(bytes));
+        if let Some(script) = carried.and_then(|carried: Json| serde_json::from_value(carried).ok()) {
             return script;
         }
         let text = match bytes.windows(MARK.len()).rposition(|window| window == MARK) {
@@ -78,13 +86,17 @@ impl Script {
     }
 
     /// Differs whenever anything that goes into the stage differs.
-    pub fn output(&self, run: &Run, slot: Slot) -> Vec<u8> {
+    pub fn output(&self, run: &Run, slot: Slot) -> Result<Vec<u8>, Failure> {
         let made = json!({
             "stage": run.stage, "slot": slot.id(), "engine": run.engine,
             "settings": run.settings, "inputs": run.inputs, "inline": run.inline,
         });
         let value = json!({ "source": self.source, "directives": self.directives, "fake": made });
-        value.to_string().into_bytes()
+        match slot {
+            // A real one: it is delivered, and replaced by the next, as such.
+            Slot::Asset => glb::write(&shapes::cube(), &shapes::grey(), "fake", &value).map_err(failure),
+            _ => Ok(value.to_string().into_bytes()),
+        }
     }
 
     pub fn ignores_cancel(&self, stage: &str) -> bool {
