@@ -4,7 +4,11 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod fit;
+pub mod raster;
+pub mod shapes;
 pub mod topology;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
