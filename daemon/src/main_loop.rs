@@ -54,6 +54,8 @@ pub enum Event {
         attempt: u32,
         result: Result<(), JobError>,
     },
+    /// The check after an unclean stop found the database damaged.
+    StoreDamaged(String),
     /// Somebody outside the loop has something to tell all clients.
     Note(EventBody),
     /// `next_deadline` has passed.
