@@ -14,6 +14,7 @@ pub mod state;
 pub mod jobs;
 pub mod scheduler;
 
+pub mod collect;
 pub mod durable;
 pub mod store;
 pub mod watch;

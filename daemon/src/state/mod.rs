@@ -357,12 +357,7 @@ impl State {
     }
 
     pub fn queue(&self) -> QueueStatus {
-        QueueStatus {
-            paused: self.queue_paused,
-            queued: self.queued,
-            running: self.running,
-            paused_jobs: self.paused,
-        }
+        QueueStatus { paused: self.queue_paused, queued: self.queued, running: self.running, paused_jobs: self.paused }
     }
 
     fn adopt(&mut self, mut job: Job, unclean: bool, time: Time) {

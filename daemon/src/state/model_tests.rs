@@ -178,7 +178,8 @@ impl Race {
     }
 
     fn lose_a_blob(&mut self) {
-        let made: Vec<String> = self.memory.results.values().flat_map(|o| o.values()).map(|b| b.sha256.clone()).collect();
+        let made: Vec<String> =
+            self.memory.results.values().flat_map(|o| o.values()).map(|b| b.sha256.clone()).collect();
         if !made.is_empty() {
             self.memory.lost.insert(made[self.rng.usize(0..made.len())].clone());
         }
@@ -207,7 +208,8 @@ impl Race {
             7 => self.work_badly(FailureKind::Storage),
             8 => self.work_badly(FailureKind::Panicked),
             _ => {
-                let lost = self.run.as_ref().is_some_and(|run| run.inputs.values().any(|i| self.memory.lost.contains(i)));
+                let lost =
+                    self.run.as_ref().is_some_and(|run| run.inputs.values().any(|i| self.memory.lost.contains(i)));
                 if lost {
                     self.work_badly(FailureKind::InputLost);
                 }

@@ -46,6 +46,8 @@ pub struct Policy {
     pub leave_grace: Duration,
     /// Progress events of one job are at least this far apart.
     pub progress_interval: Duration,
+    /// While nothing can be written: from one try to the next.
+    pub write_probe: Duration,
     /// Jobs answered wholly from the cache in one turn.
     pub starts_per_turn: usize,
 }
@@ -74,6 +76,7 @@ impl Default for Policy {
             trim_after: s(60),
             leave_grace: s(2),
             progress_interval: ms(100),
+            write_probe: s(2),
             starts_per_turn: 32,
         }
     }

@@ -294,7 +294,9 @@ impl<'a> Theatre<'a> {
             "lose" => {
                 let run_slots = self.memory.results.values().flatten();
                 let lost: Vec<String> = run_slots
-                    .filter(|(slot, blob)| *slot == words[1] && blob.sha256.contains(&format!("source of {}", words[3])))
+                    .filter(|(slot, blob)| {
+                        *slot == words[1] && blob.sha256.contains(&format!("source of {}", words[3]))
+                    })
                     .map(|(_, blob)| blob.sha256.clone())
                     .collect();
                 assert!(!lost.is_empty(), "nothing to lose");

@@ -36,14 +36,29 @@ pub(super) struct Worker {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Phase {
     /// No process; started at that time.
-    Down { until: Instant },
+    Down {
+        until: Instant,
+    },
     /// No process; the breaker is open until then.
-    Broken { until: Instant },
-    Starting { since: Instant },
-    Idle { since: Instant, trimmed: bool },
-    Busy { run: u64 },
+    Broken {
+        until: Instant,
+    },
+    Starting {
+        since: Instant,
+    },
+    Idle {
+        since: Instant,
+        trimmed: bool,
+    },
+    Busy {
+        run: u64,
+    },
     /// It has been told to die; nothing it says counts any more.
-    Killed { since: Instant, why: String, run: Option<u64> },
+    Killed {
+        since: Instant,
+        why: String,
+        run: Option<u64>,
+    },
     /// It has been told to leave, at shutdown.
     Leaving,
 }
