@@ -9,13 +9,16 @@
 
 pub mod main_loop;
 
-pub mod state;
-
 pub mod jobs;
 pub mod scheduler;
+pub mod state;
 
 pub mod collect;
+pub mod deliver;
 pub mod durable;
+pub mod outside;
+#[cfg(test)]
+mod small_disk;
 pub mod store;
 pub mod watch;
 pub mod worker;

@@ -10,11 +10,11 @@ use std::{
     },
 };
 
-use meshkiln_protocol::{error::ErrorKind, event::EventBody};
+use meshkiln_protocol::{error::ErrorKind, event::EventBody, job::JobId};
 use tokio::sync::{oneshot, watch};
 
-use super::{Answer, Call, CallId, Event, LoopEnd, Refusal};
-use crate::{state::view::View, store::Reader};
+use super::{Answer, Call, CallId, Event, LoopEnd, Refusal, Submission};
+use crate::{state::view::View, store::Reader, watch::service::Queue};
 
 /// Events waiting for the loop. When it is full, calls are refused as busy, notes
 /// are dropped (the next one says the same or better), and the threads that read
@@ -99,6 +99,27 @@ impl LoopHandle {
             }
         })?;
         Ok(answer)
+    }
+}
+
+/// The watcher's thread submits and cancels like everybody else.
+impl Queue for LoopHandle {
+    fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<JobId>, Refusal> {
+        match self.blocking_call(Call::Submit(submissions))? {
+            Answer::Jobs(ids) => Ok(ids),
+            other => unreachable!("a submit is answered with jobs, not {other:?}"),
+        }
+    }
+
+    /// A job that has ended, or is no longer known, needs no cancel.
+    fn cancel(&self, job: JobId) {
+        if let Err(refusal) = self.blocking_call(Call::Cancel(job)) {
+            tracing::warn!("job {job} could not be cancelled: {}", refusal.message);
+        }
+    }
+
+    fn note(&self, body: EventBody) {
+        LoopHandle::note(self, body);
     }
 }
 

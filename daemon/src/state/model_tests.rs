@@ -238,7 +238,11 @@ impl Race {
         let result = match self.rng.u8(0..6) {
             0 => Err(delivery_error("exists")),
             1 => Err(delivery_error("storage")),
-            2 => Err(delivery_error("lost")),
+            2 => {
+                let asset = self.memory.results.values().find_map(|outputs| outputs.get("asset"));
+                self.memory.lost.extend(asset.map(|asset| asset.sha256.clone()));
+                Err(delivery_error("storage"))
+            }
             _ => Ok(()),
         };
         self.handle(Event::Delivered { job, attempt, result });

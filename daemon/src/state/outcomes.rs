@@ -74,14 +74,14 @@ impl State {
         time: Time,
         stored: &dyn Stored,
     ) {
-        let current = self.jobs.get(&id).is_some_and(|job| job.attempt == attempt)
-            && self.active.get(&id).is_some_and(|active| active.doing == Doing::Delivering);
-        if !current {
+        let Some(active) = self.active.get(&id).filter(|active| active.doing == Doing::Delivering) else { return };
+        if self.jobs.get(&id).is_none_or(|job| job.attempt != attempt) {
             return;
         }
+        let kept = active.slots.get(&Slot::Asset).is_some_and(|asset| stored.has_blob(&asset.sha256));
         match result {
             Ok(()) => self.finish(id, time, stored),
-            Err(error) if error.kind == ErrorKind::NotFound => self.remake(id, &error, time, stored),
+            Err(error) if !kept => self.remake(id, &error, time, stored),
             Err(error) if error.retryable => self.try_later(id, error, time, stored),
             Err(error) => self.fail(id, error, time),
         }

@@ -453,7 +453,6 @@ pub fn delivery_error(kind: &str) -> JobError {
     let kind = match kind {
         "exists" => ErrorKind::OutputExists,
         "storage" => ErrorKind::Storage,
-        "lost" => ErrorKind::NotFound,
         other => panic!("kind {other}"),
     };
     JobError {

@@ -1022,7 +1022,8 @@ fn an_asset_lost_before_it_was_put_is_made_again() {
          1s done
          2s done
          3s done
-         3s deliver lost
+         3s lose asset of a
+         3s deliver storage
          4s done
          4s deliver ok",
         expect![[r#"

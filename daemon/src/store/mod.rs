@@ -20,12 +20,16 @@ use std::{
 };
 
 use meshkiln_models::recipe::RecipeError;
-use meshkiln_protocol::job::{JobId, JobState};
+use meshkiln_protocol::{
+    error::ErrorKind,
+    job::{JobId, JobState},
+};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
 use serde_json::Value as Json;
 
 use crate::{
     jobs::Job,
+    main_loop::Refusal,
     state::{Loaded, Outputs, Stored, view::UsualTimes},
     worker::frames::Output,
 };
@@ -83,6 +87,16 @@ impl StoreError {
             ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => true,
             _ => false,
         }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        let (kind, hint) = match &error {
+            StoreError::Plan(problem) => (ErrorKind::InvalidInput, problem.hint.clone()),
+            _ => (ErrorKind::Storage, "`meshkiln doctor` looks for the cause".to_owned()),
+        };
+        Refusal { kind, message: error.to_string(), hint }
     }
 }
 

@@ -3,8 +3,29 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod clean;
 pub mod codec;
+mod fairing;
+pub mod fit;
+pub mod inflate;
+mod lattice_tiling;
+pub mod mirror;
+pub mod normals;
+mod outline;
+pub mod place;
+mod poisson;
+pub mod project;
+pub mod raster;
+pub mod render;
+pub mod shapes;
+mod silhouette;
+pub mod simplify;
+mod surface;
+#[cfg(test)]
+pub mod test_shapes;
 pub mod topology;
+pub mod unwrap;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
