@@ -7,9 +7,16 @@
 //! The loop is the only writer of jobs. Reads (`job.list`, `status`) come from
 //! the store's reader and the published `View`, and never wait for the loop.
 
+pub mod main_loop;
+
+pub mod jobs;
+pub mod scheduler;
+pub mod state;
+
+pub mod collect;
 pub mod deliver;
 pub mod durable;
-pub mod main_loop;
+pub mod outside;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
