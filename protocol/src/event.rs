@@ -54,6 +54,16 @@ pub struct PollParams {
     pub job: Option<JobId>,
 }
 
+/// Of `events.subscribe`: every event after `since` is sent once, as a notification
+/// `events.event` whose `result` is an `Event`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeParams {
+    /// Events after this one; from now on unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     pub events: Vec<Event>,
