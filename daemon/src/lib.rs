@@ -9,6 +9,7 @@
 
 pub mod durable;
 pub mod main_loop;
+pub mod rpc;
 pub mod store;
 pub mod watch;
 pub mod worker;
