@@ -7,9 +7,13 @@
 //! The loop is the only writer of jobs. Reads (`job.list`, `status`) come from
 //! the store's reader and the published `View`, and never wait for the loop.
 
+pub mod doctor;
 pub mod durable;
+pub mod events;
 pub mod main_loop;
+pub mod recipes;
 pub mod rpc;
 pub mod store;
+pub mod system;
 pub mod watch;
 pub mod worker;

@@ -64,6 +64,16 @@ pub struct SubscribeParams {
     pub since: Option<u64>,
 }
 
+/// The `error` of the last notification of a subscription that the daemon ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SubscriptionEnd {
+    pub message: String,
+    /// What to do, as an action.
+    pub hint: String,
+    /// Subscribe again with this.
+    pub since: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     pub events: Vec<Event>,

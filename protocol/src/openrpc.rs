@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     api::METHODS,
     error::{CallErrorData, ErrorKind},
-    event::{Event, SubscribeParams},
+    event::{Event, SubscribeParams, SubscriptionEnd},
 };
 
 /// OpenRPC 1.3 document: <https://spec.open-rpc.org>.
@@ -34,7 +34,11 @@ pub fn document(version: &str) -> Json {
         "paramStructure": "by-name",
         "params": [{ "name": "params", "schema": generator.subschema_for::<SubscribeParams>() }],
         "result": { "name": "subscription", "schema": { "type": ["integer", "string"] } },
-        "x-notification": { "method": "events.event", "schema": generator.subschema_for::<Event>() },
+        "x-notification": {
+            "method": "events.event",
+            "result": generator.subschema_for::<Event>(),
+            "error": generator.subschema_for::<SubscriptionEnd>(),
+        },
     }));
     generator.subschema_for::<CallErrorData>();
     let errors: Map<String, Json> = ErrorKind::ALL

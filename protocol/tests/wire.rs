@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, env, fs, path::PathBuf};
 use meshkiln_protocol::{
     api::METHODS,
     error::{CallError, ErrorKind},
-    event::{Event, EventBody, SubscribeParams},
+    event::{Event, EventBody, SubscribeParams, SubscriptionEnd},
     openrpc,
     runtime::RuntimeFile,
 };
@@ -22,6 +22,7 @@ fn every_method_has_samples_that_survive_both_ways() {
         check(&format!("{}.result", method.name), method.read_result);
     }
     check("events.subscribe.params", read_again::<SubscribeParams>);
+    check("events.subscribe.end", read_again::<SubscriptionEnd>);
     check("runtime", read_again::<RuntimeFile>);
 }
 
@@ -46,7 +47,7 @@ fn every_kind_of_error_has_a_sample() {
 
 #[test]
 fn there_are_no_samples_of_messages_that_do_not_exist() {
-    let mut known: BTreeSet<String> = ["events.subscribe.params", "runtime"].map(str::to_owned).into();
+    let mut known: BTreeSet<String> = ["events.subscribe.params", "events.subscribe.end", "runtime"].map(str::to_owned).into();
     known.extend(METHODS.iter().flat_map(|m| [format!("{}.params", m.name), format!("{}.result", m.name)]));
     known.extend(EVENTS.iter().map(|name| format!("event.{name}")));
     known.extend(ErrorKind::ALL.iter().map(|kind| format!("error.{}", serde_json::to_value(kind).unwrap().as_str().unwrap())));
