@@ -36,7 +36,13 @@ pub fn examine(daemon: &Daemon, watches: &[Watch]) -> DoctorReport {
     checks.push(sqlite());
     checks.extend(workers(daemon));
     checks.push(queue(daemon));
-    checks.extend(daemon.backend.problems().into_iter().map(|problem| warning("daemon", problem, "look into the log: `meshkiln log`")));
+    checks.extend(
+        daemon
+            .backend
+            .problems()
+            .into_iter()
+            .map(|problem| warning("daemon", problem, "look into the log: `meshkiln log`")),
+    );
     checks.extend(inotify(watches));
     checks.extend(watched(watches));
     checks.extend(recipes(daemon));
@@ -53,7 +59,11 @@ fn writable(what: &str, path: &Path) -> Check {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && what == "config folder" => {
             ok(what, format!("{shown} is not there yet"))
         }
-        Err(e) => error(what, format!("{shown} cannot be written: {e}"), format!("make it yours: chown -R \"$USER\" '{shown}'")),
+        Err(e) => error(
+            what,
+            format!("{shown} cannot be written: {e}"),
+            format!("make it yours: chown -R \"$USER\" '{shown}'"),
+        ),
     }
 }
 
@@ -195,11 +205,19 @@ fn clock(daemon: &Daemon) -> Check {
     const TOO_EARLY_MS: u64 = 1_735_689_600_000;
     let now = system::now_ms();
     if now < TOO_EARLY_MS {
-        return error("clock", "it shows a time long past".to_owned(), "set the system's clock; times in lists are wrong");
+        return error(
+            "clock",
+            "it shows a time long past".to_owned(),
+            "set the system's clock; times in lists are wrong",
+        );
     }
     // A little is what time synchronisation does.
     if now + Duration::from_secs(5).as_millis() as u64 <= daemon.started_ms {
-        return warning("clock", "it was set back since the start".to_owned(), "restart the daemon once the clock is right");
+        return warning(
+            "clock",
+            "it was set back since the start".to_owned(),
+            "restart the daemon once the clock is right",
+        );
     }
     ok("clock", "plausible".to_owned())
 }

@@ -81,6 +81,11 @@ impl Hub {
         self.changed.subscribe()
     }
 
+    /// Subscriptions and calls that wait for something to happen.
+    pub fn n_waiting(&self) -> usize {
+        self.changed.receiver_count()
+    }
+
     /// Events after `since`, oldest first, at most `limit`, of one job if given.
     pub fn recent(&self, since: u64, limit: usize, job: Option<JobId>) -> Recent {
         let ring = self.lock();

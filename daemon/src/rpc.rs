@@ -96,6 +96,8 @@ pub struct Daemon {
     /// Bytes that the blob store may take, and takes.
     pub blob_limit_bytes: u64,
     pub blob_bytes: BlobBytes,
+    /// How long a subscriber may take nothing before its subscription ends.
+    pub subscriber_patience: Duration,
 }
 
 /// Size of the blob store, counted anew when the last count is old.

@@ -47,10 +47,13 @@ fn every_kind_of_error_has_a_sample() {
 
 #[test]
 fn there_are_no_samples_of_messages_that_do_not_exist() {
-    let mut known: BTreeSet<String> = ["events.subscribe.params", "events.subscribe.end", "runtime"].map(str::to_owned).into();
+    let mut known: BTreeSet<String> =
+        ["events.subscribe.params", "events.subscribe.end", "runtime"].map(str::to_owned).into();
     known.extend(METHODS.iter().flat_map(|m| [format!("{}.params", m.name), format!("{}.result", m.name)]));
     known.extend(EVENTS.iter().map(|name| format!("event.{name}")));
-    known.extend(ErrorKind::ALL.iter().map(|kind| format!("error.{}", serde_json::to_value(kind).unwrap().as_str().unwrap())));
+    known.extend(
+        ErrorKind::ALL.iter().map(|kind| format!("error.{}", serde_json::to_value(kind).unwrap().as_str().unwrap())),
+    );
     let found: BTreeSet<String> = fs::read_dir(folder().join("snapshots"))
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())

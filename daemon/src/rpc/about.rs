@@ -107,10 +107,9 @@ pub async fn stage_list(_: Arc<Daemon>, _: NoParams) -> Result<StageList, CallEr
 
 pub fn register_discover(module: &mut RpcModule<Daemon>) {
     // The same for every call, and long.
-    static DOCUMENT: LazyLock<Option<Box<RawValue>>> =
-        LazyLock::new(|| to_raw_value(&openrpc::document(VERSION)).ok());
-    let registered =
-        module.register_method("rpc.discover", |_, _, _| -> Result<Option<Box<RawValue>>, ErrorObjectOwned> {
+    static DOCUMENT: LazyLock<Option<Box<RawValue>>> = LazyLock::new(|| to_raw_value(&openrpc::document(VERSION)).ok());
+    let registered = module
+        .register_method("rpc.discover", |_, _, _| -> Result<Option<Box<RawValue>>, ErrorObjectOwned> {
             Ok(DOCUMENT.clone())
         });
     registered.unwrap_or_else(|e| panic!("rpc.discover: {e}"));

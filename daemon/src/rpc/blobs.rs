@@ -95,7 +95,8 @@ async fn receive(
     mut body: Incoming,
 ) -> Result<(crate::store::blobs::Blob, bool), Box<Response>> {
     let broken = |status, message| Box::new(reply::refusal(status, message, "send it again"));
-    let begin = move || Ok((store.upload(digest, limits::BLOB_BYTES).map_err(PutError::Write)?, store.contains(digest)));
+    let begin =
+        move || Ok((store.upload(digest, limits::BLOB_BYTES).map_err(PutError::Write)?, store.contains(digest)));
     let (mut upload, existed) = on_disk(begin).await?;
     let mut waiting = Vec::new();
     loop {
@@ -309,7 +310,9 @@ mod tests {
         for outside in ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(read(outside), Wanted::Nothing, "{outside}");
         }
-        for strange in ["", "bytes", "bytes=", "bytes=-", "bytes=5-4", "bytes=0-1,3-4", "bytes=+1-2", "lines=0-1", "bytes= 1-2"] {
+        for strange in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=5-4", "bytes=0-1,3-4", "bytes=+1-2", "lines=0-1", "bytes= 1-2"]
+        {
             assert_eq!(read(strange), Wanted::All, "{strange}");
         }
         assert_eq!(Wanted::read("bytes=0-", 0), Wanted::Nothing);

@@ -216,10 +216,7 @@ fn too_large(bytes: usize) -> CallError {
 }
 
 fn not_in_a_batch(method: &str) -> CallError {
-    CallError::Request {
-        message: format!("`{method}` may not be part of a batch"),
-        hint: "send it alone".to_owned(),
-    }
+    CallError::Request { message: format!("`{method}` may not be part of a batch"), hint: "send it alone".to_owned() }
 }
 
 fn polls(request: &Request<'_>) -> bool {

@@ -11,11 +11,17 @@ use crate::main_loop::Refusal;
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallError {
     /// The parameters are not those of the method.
-    Params { message: String, hint: String },
+    Params {
+        message: String,
+        hint: String,
+    },
     /// There is no such method.
     NoSuchMethod(String),
     /// The request is JSON-RPC but may not be sent this way.
-    Request { message: String, hint: String },
+    Request {
+        message: String,
+        hint: String,
+    },
     /// The handler panicked. The log says where.
     Panicked,
     Refused(Refusal),

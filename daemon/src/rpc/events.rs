@@ -23,9 +23,9 @@ use crate::events::without_stale_progress;
 const PAGE: (usize, usize) = (1000, 200);
 /// Sent to a subscriber between two looks at what is newest.
 const BURST: usize = 64;
-/// How long a subscriber may take nothing before its subscription ends. Shorter
-/// than the patience of its socket, whose other calls go on.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What `Daemon::subscriber_patience` usually is. Shorter than the patience of
+/// the socket, whose other calls go on.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn poll(daemon: Arc<Daemon>, params: PollParams) -> Result<EventPage, CallError> {
     let (longest, usual) = PAGE;
@@ -103,7 +103,7 @@ async fn send_all(
         let events = if is_all { page.events } else { without_stale_progress(page.events) };
         for event in events {
             let Ok(message) = to_raw_value(&*event) else { continue };
-            match sink.send_timeout(message, PATIENCE).await {
+            match sink.send_timeout(message, daemon.subscriber_patience).await {
                 Ok(()) => since = event.seq,
                 Err(SendTimeoutError::Timeout(_)) => return Err(end("you took no events for a while", since)),
                 Err(SendTimeoutError::Closed(_)) => return Ok(()),

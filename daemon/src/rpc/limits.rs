@@ -16,7 +16,7 @@ pub const SUBSCRIPTIONS: u32 = 16;
 pub const BLOB_BYTES: u64 = 64 << 20;
 /// Answers and events that wait for one connection's socket; when it is full,
 /// they wait in their tasks, and nothing more is read from that connection.
-pub const WAITING_MESSAGES: u32 = 256;
+pub const WAITING_MESSAGES: u32 = 64;
 
 /// For the head of a request, which is also how long an idle connection is kept.
 pub const HEAD_TIME: Duration = Duration::from_secs(30);

@@ -139,7 +139,10 @@ mod tests {
     fn wrong_parameters_are_named() {
         check::<JobWaitParams>("{}", expect!["missing field `id`"]);
         check::<JobWaitParams>(r#"{"id":"x"}"#, expect![[r#"`id`: invalid type: string "x", expected u64"#]]);
-        check::<JobWaitParams>(r#"{"id":1,"tmeout_ms":1}"#, expect![[r#"`tmeout_ms`: unknown field `tmeout_ms`, expected `id` or `timeout_ms`"#]]);
+        check::<JobWaitParams>(
+            r#"{"id":1,"tmeout_ms":1}"#,
+            expect![[r#"`tmeout_ms`: unknown field `tmeout_ms`, expected `id` or `timeout_ms`"#]],
+        );
         check::<JobWaitParams>("[1]", expect!["parameters are given by name, in an object, not by position"]);
         check::<JobWaitParams>("7", expect!["invalid type: integer `7`, expected struct JobWaitParams"]);
         check::<SubmitParams>(

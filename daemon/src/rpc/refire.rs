@@ -52,7 +52,9 @@ fn prepare(daemon: &Daemon, params: RefireParams) -> Result<Submission, CallErro
         (Some(id), _) => by_job(daemon, id)?,
         (None, path) => match daemon.backend.asset(&params.asset)? {
             Some(asset) => by_job(daemon, asset.id)?,
-            None => by_itself(Path::new(path.unwrap_or_default()))?.ok_or_else(|| assets::no_such_asset(&params.asset))?,
+            None => {
+                by_itself(Path::new(path.unwrap_or_default()))?.ok_or_else(|| assets::no_such_asset(&params.asset))?
+            }
         },
     };
     let plan = submit::plan(origin.recipe, &params.set)?;

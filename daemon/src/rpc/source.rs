@@ -32,7 +32,10 @@ pub fn check_path(field: &str, text: &str) -> Result<PathBuf, CallError> {
     let mut start = text.chars();
     let is_separator = |c| matches!(c, Some('/' | '\\'));
     if is_separator(start.next()) && (is_separator(start.next()) || text.starts_with("\\??")) {
-        return wrong(format!("`{field}`: network and device paths are not read"), "give a path on a drive of this machine");
+        return wrong(
+            format!("`{field}`: network and device paths are not read"),
+            "give a path on a drive of this machine",
+        );
     }
     if text.contains('\0') || text.len() > LONGEST_PATH {
         return wrong(format!("`{field}`: `{}` is not a path", shown()), "give the path of a file");
@@ -53,10 +56,7 @@ pub fn open(path: &Path) -> Result<File, CallError> {
     let file = open_any_size(path)?;
     let bytes = file.metadata().map_or(0, |found| found.len());
     if bytes > limits::BLOB_BYTES {
-        return Err(put_failed(
-            &path.display().to_string(),
-            PutError::TooLarge { bytes, limit: limits::BLOB_BYTES },
-        ));
+        return Err(put_failed(&path.display().to_string(), PutError::TooLarge { bytes, limit: limits::BLOB_BYTES }));
     }
     Ok(file)
 }
@@ -182,8 +182,21 @@ mod tests {
     fn paths_are_judged_as_text() {
         let long = format!("/{}", "a".repeat(LONGEST_PATH));
         for bad in [
-            "", "a.png", "./a.png", "../a.png", "~/a.png", "//host/share/a.png", "\\\\host\\share\\a.png", "\\\\?\\C:\\a.png",
-            "\\\\.\\PhysicalDrive0", "\\??\\C:\\a.png", "/\\host\\a.png", "\\/host/a.png", "/a\0.png", "file:///a.png", &long,
+            "",
+            "a.png",
+            "./a.png",
+            "../a.png",
+            "~/a.png",
+            "//host/share/a.png",
+            "\\\\host\\share\\a.png",
+            "\\\\?\\C:\\a.png",
+            "\\\\.\\PhysicalDrive0",
+            "\\??\\C:\\a.png",
+            "/\\host\\a.png",
+            "\\/host/a.png",
+            "/a\0.png",
+            "file:///a.png",
+            &long,
         ] {
             assert!(check_path("source.path", bad).is_err(), "{bad:?}");
         }

@@ -103,7 +103,9 @@ fn foreign_hosts_are_refused_on_every_way() {
         assert!(matches!(request.send(&server, None, &two), 400 | 403), "{way} with two hosts");
         let twice = [good.clone(), good.clone(), token()];
         assert!(matches!(request.send(&server, None, &twice), 400 | 403), "{way} with its host twice");
-        for target in ["http://evil.example/".to_owned(), format!("http://127.0.0.1:{port}/"), format!("//evil.example:{port}/")] {
+        for target in
+            ["http://evil.example/".to_owned(), format!("http://127.0.0.1:{port}/"), format!("//evil.example:{port}/")]
+        {
             let status = request.send(&server, Some(&target), &[good.clone(), token()]);
             assert!(matches!(status, 400 | 403 | 404), "{way} with target {target}: {status}");
         }

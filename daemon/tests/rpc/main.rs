@@ -7,7 +7,6 @@ mod auth;
 mod blobs;
 mod calls;
 mod events;
-mod flood;
 mod fuzz;
 mod gate;
 mod jobs;

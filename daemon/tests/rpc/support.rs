@@ -16,6 +16,7 @@ use std::{
 
 use jsonrpsee::{RpcModule, server::Methods};
 use meshkiln_protocol::{
+    api::{Method, NoParams},
     asset::{Asset, AssetListParams, AssetPage},
     daemon::{QueueStatus, WorkerState, WorkerStatus},
     event::{Event, EventBody},
@@ -31,7 +32,7 @@ use meshkilnd::{
     watch::{Request, WatchHandle},
 };
 use serde_json::{Value as Json, json};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::Semaphore};
 
 pub const TOKEN: &str = "4d7a2f9e0c1b8a6d5e3f4d7a2f9e0c1b8a6d5e3f4d7a2f9e0c1b8a6d5e3f0011";
 pub const ORIGIN: &str = "vscode-webview://0k3v1p2n";
@@ -67,7 +68,7 @@ impl TestServer {
             std::fs::create_dir(folder).unwrap();
         }
         let hub = Hub::new(0);
-        let queue = Arc::new(FakeQueue { hub: hub.clone(), ..FakeQueue::default_with(Hub::new(0)) });
+        let queue = Arc::new(FakeQueue::new(hub.clone()));
         let daemon = Arc::new(Daemon {
             backend: queue.clone(),
             blobs: BlobStore::open(folders.cache.join("blobs")).unwrap(),
@@ -79,6 +80,7 @@ impl TestServer {
             queue_limit: 100_000,
             blob_limit_bytes: 1 << 30,
             blob_bytes: Default::default(),
+            subscriber_patience: Duration::from_millis(300),
         });
         let mut module = methods::module(daemon.clone());
         more(&mut module);
@@ -131,7 +133,8 @@ impl TestServer {
 
     pub fn post(&self, body: &Json) -> Json {
         let answer = self.good("POST", "/", &[("Content-Type", "application/json")], body.to_string().as_bytes());
-        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        let expected = if answer.body.is_empty() { 204 } else { 200 };
+        assert_eq!(answer.status, expected, "{}", String::from_utf8_lossy(&answer.body));
         if answer.body.is_empty() { Json::Null } else { answer.json() }
     }
 
@@ -235,7 +238,12 @@ impl WebSocket {
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
     }
 
-    /// The next message; pings are passed over.
+    /// The bytes of many frames at once.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next message; pings are answered on the way.
     pub fn receive(&mut self) -> io::Result<Frame> {
         loop {
             let mut head = [0; 2];
@@ -262,6 +270,7 @@ impl WebSocket {
             match head[0] & 0x0f {
                 1 => return Ok(Frame::Text(String::from_utf8(body).unwrap())),
                 8 => return Ok(Frame::Closed),
+                9 => self.stream.write_all(&frame(10, &body))?,
                 _ => {}
             }
         }
@@ -313,7 +322,7 @@ pub struct FakeQueue {
 }
 
 impl FakeQueue {
-    fn default_with(hub: Hub) -> FakeQueue {
+    fn new(hub: Hub) -> FakeQueue {
         FakeQueue {
             hub,
             jobs: Mutex::default(),
@@ -497,4 +506,47 @@ fn fake_watcher() -> WatchHandle {
         }
     });
     WatchHandle::new(requests)
+}
+
+pub struct Holds;
+
+impl Method for Holds {
+    const NAME: &'static str = "test.holds";
+    type Params = NoParams;
+    type Result = u64;
+}
+
+/// Calls that stay until `gate` is opened, counted.
+pub struct Held {
+    pub gate: Arc<Semaphore>,
+    pub running: Arc<AtomicUsize>,
+    pub most: Arc<AtomicUsize>,
+}
+
+impl Held {
+    pub fn new() -> Held {
+        Held { gate: Arc::new(Semaphore::new(0)), running: Arc::default(), most: Arc::default() }
+    }
+
+    pub fn add(&self, module: &mut RpcModule<Daemon>) {
+        let (gate, running, most) = (self.gate.clone(), self.running.clone(), self.most.clone());
+        methods::register::<Holds, _, _>(module, move |_, _| {
+            let (gate, running, most) = (gate.clone(), running.clone(), most.clone());
+            async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let _open = gate.acquire().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(7)
+            }
+        });
+    }
+}
+
+/// Looks again until it holds; fails after 10 s.
+pub fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it never came about");
+        std::thread::yield_now();
+    }
 }
