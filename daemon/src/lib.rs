@@ -7,12 +7,17 @@
 //! The loop is the only writer of jobs. Reads (`job.list`, `status`) come from
 //! the store's reader and the published `View`, and never wait for the loop.
 
+pub mod deliver;
 pub mod doctor;
 pub mod durable;
 pub mod events;
+pub mod home;
+pub mod logging;
 pub mod main_loop;
 pub mod recipes;
 pub mod rpc;
+#[cfg(test)]
+mod small_disk;
 pub mod store;
 pub mod system;
 pub mod watch;

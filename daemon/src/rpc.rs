@@ -38,7 +38,7 @@ use meshkiln_protocol::{
     UnixMs,
     asset::{Asset, AssetListParams, AssetPage},
     daemon::{QueueStatus, WorkerStatus},
-    event::Event,
+    event::EventPage,
     job::{AssetRef, Job, JobId, JobListParams, JobLog, JobPage},
     runtime::Folders,
 };
@@ -69,17 +69,8 @@ pub trait Backend: Send + Sync + 'static {
     fn submission(&self, id: JobId) -> Result<Option<Submission>, Refusal>;
     fn asset(&self, asset: &AssetRef) -> Result<Option<Asset>, Refusal>;
     fn assets(&self, params: &AssetListParams) -> Result<AssetPage, Refusal>;
-    /// At most `limit` events after `since`, oldest first, and since which number
-    /// none is missing but progress.
-    fn events(&self, since: u64, limit: usize, job: Option<JobId>) -> Result<Older, Refusal>;
-}
-
-/// Events that are no longer in memory.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Older {
-    pub events: Vec<Event>,
-    /// Earlier ones have been forgotten.
-    pub known_from: u64,
+    /// At most `limit` events after `since`, oldest first; progress is not kept.
+    fn events(&self, since: u64, limit: u32, job: Option<JobId>) -> Result<EventPage, Refusal>;
 }
 
 /// What handlers work with.

@@ -139,11 +139,11 @@ async fn page(daemon: &Arc<Daemon>, since: u64, limit: usize, job: Option<JobId>
         return Ok(Page { events: recent.events, next: recent.to, lost: false });
     }
     let backend = daemon.backend.clone();
-    let older = blocking(move || Ok(backend.events(since, limit, job)?)).await?;
+    let older = blocking(move || Ok(backend.events(since, limit as u32, job)?)).await?;
     let is_full = older.events.len() >= limit;
     let mut events: Vec<_> =
         older.events.into_iter().filter(|event| event.seq > since && event.seq < recent.from).map(Arc::new).collect();
-    let lost = older.known_from > since + 1;
+    let lost = older.lost;
     if is_full && let Some(last) = events.last() {
         let next = last.seq;
         return Ok(Page { events, next, lost });

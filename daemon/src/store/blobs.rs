@@ -10,6 +10,8 @@
 //! by that and by what the database refers to.
 
 mod put;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::{self, File},
@@ -92,7 +94,8 @@ impl BlobStore {
         read.map_err(|e| {
             if e.kind() == io::ErrorKind::InvalidData {
                 tracing::warn!("blob {digest} is damaged and was set aside: {e}");
-                let _ = fs::rename(&path, self.tmp().join(format!("damaged-{digest}")));
+                let aside = format!("damaged-{digest}-{:08x}", fastrand::u32(..));
+                let _ = fs::rename(&path, self.tmp().join(aside));
                 return io::Error::new(e.kind(), format!("blob {digest} {e}"));
             }
             e

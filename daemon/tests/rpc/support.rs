@@ -19,7 +19,7 @@ use meshkiln_protocol::{
     api::{Method, NoParams},
     asset::{Asset, AssetListParams, AssetPage},
     daemon::{QueueStatus, WorkerState, WorkerStatus},
-    event::{Event, EventBody},
+    event::{Event, EventBody, EventPage},
     job::{AssetRef, Job, JobId, JobListParams, JobLog, JobPage, JobState, Progress},
     runtime::Folders,
 };
@@ -27,7 +27,7 @@ use meshkilnd::{
     events::{Hub, job_of},
     main_loop::{Answer, Call, Refusal, Submission},
     recipes::Recipes,
-    rpc::{Backend, Daemon, Older, gate::Gate, methods, server},
+    rpc::{Backend, Daemon, gate::Gate, methods, server},
     store::blobs::BlobStore,
     watch::{Request, WatchHandle},
 };
@@ -479,11 +479,13 @@ impl Backend for FakeQueue {
         Ok(AssetPage { assets: self.assets.lock().unwrap().clone(), next: None })
     }
 
-    fn events(&self, since: u64, limit: usize, job: Option<JobId>) -> Result<Older, Refusal> {
+    fn events(&self, since: u64, limit: u32, job: Option<JobId>) -> Result<EventPage, Refusal> {
         let stored = self.stored.lock().unwrap();
         let wanted = stored.iter().filter(|e| e.seq > since && job.is_none_or(|job| job_of(&e.body) == Some(job)));
-        let known_from = stored.first().map_or(0, |first| if first.seq == 1 { 0 } else { first.seq });
-        Ok(Older { events: wanted.take(limit).cloned().collect(), known_from })
+        let events: Vec<Event> = wanted.take(limit as usize).cloned().collect();
+        let next = events.last().map_or(since, |event| event.seq);
+        let first = stored.first().map_or(1, |first| first.seq);
+        Ok(EventPage { events, next, lost: first > 1 && since + 1 < first })
     }
 }
 

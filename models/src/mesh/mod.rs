@@ -4,7 +4,23 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod codec;
+pub mod fit;
+pub mod inflate;
+mod lattice_tiling;
+pub mod normals;
+mod outline;
+pub mod place;
+mod poisson;
+pub mod project;
+pub mod raster;
+pub mod render;
+pub mod shapes;
+mod silhouette;
+#[cfg(test)]
+pub mod test_shapes;
 pub mod topology;
+pub mod unwrap;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};

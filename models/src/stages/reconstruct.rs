@@ -3,6 +3,10 @@
 use crate::{
     cx::StageCx,
     error::StageError,
+    mesh::{
+        inflate::{Inflation, inflate},
+        place::place,
+    },
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage},
 };
@@ -20,13 +24,13 @@ pub const STAGE: Stage = Stage {
         params: &[
             Param {
                 id: "thickness",
-                doc: "Largest depth, relative to the widest part of the silhouette.",
+                doc: "Largest depth, relative to the widest part of the silhouette; 1 is round.",
                 unit: "",
                 kind: ParamKind::Float { default: 0.6, min: 0.02, max: 2.0 },
             },
             Param {
                 id: "resolution",
-                doc: "Cells along the longer side of the silhouette.",
+                doc: "Cells along the longer side of the silhouette; curved and thin parts get finer ones.",
                 unit: "",
                 kind: ParamKind::Int { default: 384, min: 32, max: 1024 },
             },
@@ -41,6 +45,16 @@ pub const STAGE: Stage = Stage {
     run,
 };
 
-fn run(_cx: &StageCx, _asset: &mut Asset) -> Result<(), StageError> {
-    Err(StageError::internal("not built yet"))
+fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
+    let cutout = asset.image(Slot::Cutout)?;
+    let mut mesh = match cx.engine {
+        "inflate" => {
+            let how = Inflation { thickness: cx.float("thickness") as f32, resolution: cx.int("resolution") as usize };
+            inflate(cx, &cutout, &how)?
+        }
+        other => return Err(StageError::internal(format!("unknown engine `{other}`"))),
+    };
+    place(&mut mesh, cx.float("height") as f32)?;
+    asset.set_mesh(mesh);
+    Ok(())
 }

@@ -156,7 +156,8 @@ impl BlobStore {
         match self.touch(digest) {
             // Collected between the two calls.
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            other => other.map(|()| true),
+            // Looks again: the file that was touched may have been on its way out.
+            other => other.map(|()| self.contains(digest)),
         }
     }
 

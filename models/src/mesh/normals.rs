@@ -1,0 +1,52 @@
+//! Smooth vertex normals.
+
+use glam::Vec3;
+
+use super::topology::weld_map;
+
+/// Unit normals: those of the triangles around each vertex, weighted by their
+/// angle there (Thürmer and Wüthrich 1998), which does not depend on how flat
+/// parts are cut into triangles. Vertices with bit-equal positions get the same
+/// normal, so texture seams do not show. Vertices without area get +Z.
+pub fn smooth_normals(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<Vec3> {
+    let weld = weld_map(positions);
+    let mut sums = vec![Vec3::ZERO; positions.len()];
+    for triangle in triangles {
+        let corners = triangle.map(|v| positions[v as usize]);
+        let [a, b, c] = corners;
+        let normal = (b - a).cross(c - a).normalize_or_zero();
+        for (i, &vertex) in triangle.iter().enumerate() {
+            let (ahead, back) = (corners[(i + 1) % 3] - corners[i], corners[(i + 2) % 3] - corners[i]);
+            let angle = ahead.cross(back).length().atan2(ahead.dot(back));
+            sums[weld[vertex as usize] as usize] += normal * angle;
+        }
+    }
+    weld.iter().map(|&v| sums[v as usize].try_normalize().unwrap_or(Vec3::Z)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cube_has_diagonal_normals_however_its_faces_are_cut() {
+        let positions: Vec<Vec3> =
+            (0..8).map(|i| Vec3::new((i & 1) as f32, (i >> 1 & 1) as f32, (i >> 2) as f32)).collect();
+        // Each face counter-clockwise from outside.
+        let faces = [[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]];
+        let triangles: Vec<[u32; 3]> = faces.iter().flat_map(|&[a, b, c, d]| [[a, b, c], [a, c, d]]).collect();
+        for (p, n) in positions.iter().zip(smooth_normals(&positions, &triangles)) {
+            assert!(n.distance((*p - Vec3::splat(0.5)).normalize()) < 1e-6, "{n} at {p}");
+        }
+    }
+
+    #[test]
+    fn doubled_vertices_share_their_normal_and_lonely_ones_have_one() {
+        let positions = [Vec3::ZERO, Vec3::X, Vec3::Y, Vec3::ZERO, Vec3::Y, Vec3::Z, Vec3::ONE];
+        let normals = smooth_normals(&positions, &[[0, 1, 2], [3, 4, 5]]);
+        assert_eq!(normals[0], normals[3]);
+        assert_eq!(normals[2], normals[4]);
+        assert_eq!(normals[6], Vec3::Z);
+        assert!(normals.iter().all(|n| (n.length() - 1.0).abs() < 1e-6));
+    }
+}

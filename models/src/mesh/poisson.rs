@@ -1,0 +1,368 @@
+//! Poisson's equation on the inside of a silhouette: how high a soap film
+//! under even pressure bulges over it.
+//!
+//! In: a `Silhouette`. Out: h at its nodes with laplacian(h) = -1 per squared
+//! node spacing, h = 0 on the outline and outside.
+//!
+//! The outline cuts the arms of the five-point stencil to their true length
+//! (Gibou et al. 2002, "A second-order-accurate symmetric discretization of the
+//! Poisson equation on irregular domains"), so h follows the outline to
+//! sub-node accuracy. Solved by conjugate gradients, preconditioned with one
+//! multigrid V-cycle (as in McAdams et al. 2010, "A parallel multigrid Poisson
+//! solver for fluids simulation on large grids").
+
+use glam::Vec2;
+
+use super::silhouette::Silhouette;
+
+/// Residual at which the solution is good enough, relative to the right-hand side.
+const TOLERANCE: f64 = 1e-4;
+const MAX_ITERATIONS: usize = 60;
+/// Shortest arm, so that nodes almost on the outline do not spoil the numbers.
+const MIN_ARM: f32 = 0.02;
+/// Marks an arm that reaches its neighbour.
+const WHOLE: f32 = 2.0;
+
+/// Film height at each node, in squared node spacings; positive exactly inside.
+pub struct Film<'a> {
+    silhouette: &'a Silhouette,
+    pub heights: Vec<f32>,
+}
+
+impl<'a> Film<'a> {
+    /// `after_iteration` may stop the work by returning an error.
+    pub fn over<E>(
+        silhouette: &'a Silhouette,
+        mut after_iteration: impl FnMut() -> Result<(), E>,
+    ) -> Result<Film<'a>, E> {
+        let mut levels = build_levels(silhouette);
+        let mut x = first_guess(&mut levels);
+        let n = x.len();
+        let mut r = vec![0.0; n];
+        let b_norm = {
+            let fine = &levels[0];
+            fine.for_each(|i| r[i] = 1.0 - fine.apply(&x, i));
+            (fine.n_inside as f64).sqrt()
+        };
+        let mut p = vec![0.0; n];
+        let mut q = vec![0.0; n];
+        let mut rho = 0.0;
+        for _ in 0..MAX_ITERATIONS {
+            if levels[0].dot(&r, &r).sqrt() <= TOLERANCE * b_norm {
+                break;
+            }
+            after_iteration()?;
+            levels[0].b.copy_from_slice(&r);
+            v_cycle(&mut levels);
+            let fine = &levels[0];
+            let rho_new = fine.dot(&r, &fine.x);
+            let beta = if rho == 0.0 { 0.0 } else { (rho_new / rho) as f32 };
+            rho = rho_new;
+            fine.for_each(|i| p[i] = fine.x[i] + beta * p[i]);
+            fine.for_each(|i| q[i] = fine.apply(&p, i));
+            let alpha = (rho / fine.dot(&p, &q)) as f32;
+            fine.for_each(|i| {
+                x[i] += alpha * p[i];
+                r[i] -= alpha * q[i];
+            });
+        }
+        // The exact solution is positive; what is left of the residual must not change that.
+        levels[0].for_each(|i| x[i] = x[i].max(0.25 * MIN_ARM));
+        Ok(Film { silhouette, heights: x })
+    }
+
+    /// Slope at an inside node, in node spacings: of the parabola through the
+    /// node and the ends of its arms, which on the outline have height 0.
+    pub fn slope(&self, node: usize) -> Vec2 {
+        let here = self.heights[node];
+        let along = |back: usize, ahead: usize| {
+            let end = |other: usize| {
+                let arm = arm(&self.silhouette.values, node, other);
+                if arm == WHOLE { (1.0, self.heights[other]) } else { (arm.max(MIN_ARM), 0.0) }
+            };
+            let ((l, h_l), (r, h_r)) = (end(back), end(ahead));
+            ((h_r - here) * l / r + (here - h_l) * r / l) / (l + r)
+        };
+        Vec2::new(along(node - 1, node + 1), along(node - self.silhouette.width, node + self.silhouette.width))
+    }
+}
+
+/// Distance from an inside node to the outline on the way to its neighbour.
+fn arm(values: &[f32], node: usize, neighbour: usize) -> f32 {
+    let (here, there) = (values[node], values[neighbour]);
+    if there > 0.0 { WHOLE } else { here / (here - there) }
+}
+
+/// One grid of the hierarchy. Vectors are 0 at outside nodes.
+struct Level {
+    width: usize,
+    /// Runs of inside nodes: row, first node, one past the last node.
+    runs: Vec<(usize, usize, usize)>,
+    n_inside: usize,
+    diagonal: Vec<f32>,
+    x: Vec<f32>,
+    b: Vec<f32>,
+    r: Vec<f32>,
+}
+
+impl Level {
+    fn for_each(&self, mut f: impl FnMut(usize)) {
+        for &(_, start, end) in &self.runs {
+            for i in start..end {
+                f(i);
+            }
+        }
+    }
+
+    /// Row `i` of the matrix times `x`.
+    fn apply(&self, x: &[f32], i: usize) -> f32 {
+        self.diagonal[i] * x[i] - (x[i - 1] + x[i + 1] + x[i - self.width] + x[i + self.width])
+    }
+
+    /// Summed in one fixed order, so that equal input gives equal bytes.
+    fn dot(&self, a: &[f32], b: &[f32]) -> f64 {
+        let mut sum = 0.0;
+        for &(_, start, end) in &self.runs {
+            sum += a[start..end].iter().zip(&b[start..end]).map(|(a, b)| a * b).sum::<f32>() as f64;
+        }
+        sum
+    }
+
+    /// One Gauss-Seidel half sweep over the nodes of one colour of the chequerboard.
+    fn relax(&mut self, colour: usize) {
+        let Level { width, runs, diagonal, x, b, .. } = self;
+        for &(row, start, end) in runs.iter() {
+            let first = start + ((start - row * *width + row + colour) & 1);
+            for i in (first..end).step_by(2) {
+                x[i] = (b[i] + x[i - 1] + x[i + 1] + x[i - *width] + x[i + *width]) / diagonal[i];
+            }
+        }
+    }
+}
+
+fn build_levels(silhouette: &Silhouette) -> Vec<Level> {
+    let (mut width, mut height) = (silhouette.width, silhouette.height);
+    let values = &silhouette.values;
+    // Arms of the inside nodes: left, right, up, down. Outside nodes have [0; 4].
+    let mut arms: Vec<[f32; 4]> =
+        (0..width * height)
+            .map(|i| {
+                if values[i] > 0.0 { [i - 1, i + 1, i - width, i + width].map(|j| arm(values, i, j)) } else { [0.0; 4] }
+            })
+            .collect();
+    let mut levels = vec![level(width, &arms)];
+    while width.max(height) > 6 {
+        let (coarse_width, coarse_height) = (width / 2 + 1, height / 2 + 1);
+        let mut coarse = vec![[0.0; 4]; coarse_width * coarse_height];
+        for y in 0..height.div_ceil(2) {
+            for x in 0..width.div_ceil(2) {
+                let i = 2 * y * width + 2 * x;
+                if arms[i] == [0.0; 4] {
+                    continue;
+                }
+                let neighbours = [i.wrapping_sub(1), i + 1, i.wrapping_sub(width), i + width];
+                coarse[y * coarse_width + x] = std::array::from_fn(|d| {
+                    let near = arms[i][d];
+                    if near != WHOLE {
+                        return near / 2.0;
+                    }
+                    let far = arms[neighbours[d]][d];
+                    if far != WHOLE { (1.0 + far) / 2.0 } else { WHOLE }
+                });
+            }
+        }
+        (arms, width, height) = (coarse, coarse_width, coarse_height);
+        let next = level(width, &arms);
+        if next.n_inside == 0 {
+            break;
+        }
+        levels.push(next);
+    }
+    levels
+}
+
+fn level(width: usize, arms: &[[f32; 4]]) -> Level {
+    let mut runs = Vec::new();
+    let mut n_inside = 0;
+    let mut diagonal = vec![1.0; arms.len()];
+    for (row, line) in arms.chunks_exact(width).enumerate() {
+        let mut x = 0;
+        while x < width {
+            let start = x;
+            while x < width && line[x] != [0.0; 4] {
+                let weight = |arm: f32| if arm == WHOLE { 1.0 } else { 1.0 / arm.max(MIN_ARM) };
+                diagonal[row * width + x] = line[x].iter().map(|&arm| weight(arm)).sum();
+                x += 1;
+            }
+            if x > start {
+                runs.push((row, row * width + start, row * width + x));
+                n_inside += x - start;
+            }
+            x += 1;
+        }
+    }
+    let zeros = || vec![0.0; arms.len()];
+    Level { width, runs, n_inside, diagonal, x: zeros(), b: zeros(), r: zeros() }
+}
+
+/// Solves roughly on each grid from the coarsest to the finest.
+fn first_guess(levels: &mut [Level]) -> Vec<f32> {
+    let mut right_hand_side = 1.0;
+    for level in levels.iter_mut() {
+        level.for_each_b(right_hand_side);
+        // The stencil has no grid spacing in it: each coarsening quadruples the load.
+        right_hand_side *= 4.0;
+    }
+    let mut guess: Vec<f32> = Vec::new();
+    for l in (0..levels.len()).rev() {
+        let load = levels[l].b.clone();
+        let mut x = vec![0.0; load.len()];
+        if l + 1 < levels.len() {
+            prolong(&levels[l], &mut x, levels[l + 1].width, &guess);
+        }
+        let fine = &mut levels[l];
+        let mut residual = vec![0.0; load.len()];
+        fine.for_each(|i| residual[i] = load[i] - fine.apply(&x, i));
+        fine.b = residual;
+        v_cycle(&mut levels[l..]);
+        let fine = &levels[l];
+        fine.for_each(|i| x[i] += fine.x[i]);
+        guess = x;
+        // The V-cycle used the coarser right-hand sides up; they are not needed again.
+    }
+    guess
+}
+
+/// Approximate solution `x` for `b` of the first level; symmetric, hence fit
+/// for conjugate gradients: sweeps after are those before in reverse order.
+fn v_cycle(levels: &mut [Level]) {
+    let [fine, coarser @ ..] = levels else { return };
+    fine.x.fill(0.0);
+    if coarser.is_empty() {
+        for _ in 0..8 {
+            fine.relax(0);
+            fine.relax(1);
+        }
+        for _ in 0..8 {
+            fine.relax(1);
+            fine.relax(0);
+        }
+        return;
+    }
+    fine.relax(0);
+    fine.relax(1);
+    fine.relax(0);
+    let mut r = std::mem::take(&mut fine.r);
+    fine.for_each(|i| r[i] = fine.b[i] - fine.apply(&fine.x, i));
+    fine.r = r;
+    restrict(fine, &mut coarser[0]);
+    v_cycle(coarser);
+    let mut x = std::mem::take(&mut fine.x);
+    prolong(fine, &mut x, coarser[0].width, &coarser[0].x);
+    fine.x = x;
+    fine.relax(0);
+    fine.relax(1);
+    fine.relax(0);
+}
+
+/// Adds the coarse solution, bilinearly interpolated, to `x`.
+fn prolong(fine: &Level, x: &mut [f32], coarse_width: usize, coarse: &[f32]) {
+    for &(row, start, end) in &fine.runs {
+        let line = row / 2 * coarse_width;
+        let below = line + (row & 1) * coarse_width;
+        for i in start..end {
+            let column = i - row * fine.width;
+            let (left, right) = (column / 2, column / 2 + (column & 1));
+            x[i] += 0.25 * (coarse[line + left] + coarse[line + right] + coarse[below + left] + coarse[below + right]);
+        }
+    }
+}
+
+/// The transpose of `prolong`, applied to the residual.
+fn restrict(fine: &Level, coarse: &mut Level) {
+    let Level { runs, b, width: coarse_width, .. } = coarse;
+    let (r, w) = (&fine.r, fine.width);
+    for &(row, start, end) in runs.iter() {
+        for j in start..end {
+            let i = 2 * row * w + 2 * (j - row * *coarse_width);
+            let sides = r[i - 1] + r[i + 1] + r[i - w] + r[i + w];
+            let corners = r[i - w - 1] + r[i - w + 1] + r[i + w - 1] + r[i + w + 1];
+            b[j] = r[i] + 0.5 * sides + 0.25 * corners;
+        }
+    }
+}
+
+impl Level {
+    fn for_each_b(&mut self, value: f32) {
+        for &(_, start, end) in &self.runs {
+            self.b[start..end].fill(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use glam::DVec2;
+
+    use super::*;
+
+    fn lattice(n: usize, value: impl Fn(f32, f32) -> f32) -> Silhouette {
+        let mut values: Vec<f32> = (0..n * n).map(|i| value((i % n) as f32, (i / n) as f32)).collect();
+        values.iter_mut().for_each(|v| *v = if *v == 0.0 { -1e-4 } else { v.clamp(-2.0, 2.0) });
+        Silhouette { width: n, height: n, values, spacing: 1.0, origin: DVec2::ZERO, extent: n }
+    }
+
+    fn film(silhouette: &Silhouette) -> (Film<'_>, usize) {
+        let mut n_iterations = 0;
+        let film = Film::over(silhouette, || {
+            n_iterations += 1;
+            Ok::<(), Infallible>(())
+        });
+        (film.unwrap(), n_iterations)
+    }
+
+    #[test]
+    fn over_a_disc_it_is_the_known_paraboloid() {
+        let (radius, centre) = (70.3, Vec2::new(80.2, 79.7));
+        let s = lattice(161, |x, y| radius - Vec2::new(x, y).distance(centre));
+        let (film, n_iterations) = film(&s);
+        assert!(n_iterations <= 15, "{n_iterations} iterations");
+        let peak = radius * radius / 4.0;
+        for (i, &h) in film.heights.iter().enumerate() {
+            let at = Vec2::new((i % 161) as f32, (i / 161) as f32);
+            let expected = ((radius * radius - at.distance_squared(centre)) / 4.0).max(0.0);
+            assert!((h - expected).abs() < 5e-4 * peak, "{h} instead of {expected} at {at}");
+            if at.distance(centre) < radius - 0.1 {
+                let slope = (at - centre) / -2.0;
+                assert!((film.slope(i) - slope).length() < 0.02 * radius, "{} {slope}", film.slope(i));
+            }
+        }
+    }
+
+    #[test]
+    fn over_a_strip_it_is_a_parabola_across() {
+        let s = lattice(257, |x, y| (6.4 - (y - 128.0).abs()).min(120.0 - (x - 128.0).abs()));
+        let (film, n_iterations) = film(&s);
+        assert!(n_iterations <= 20, "{n_iterations} iterations");
+        for dy in -6..=6 {
+            let expected = (6.4f32 * 6.4 - (dy * dy) as f32) / 2.0;
+            let h = film.heights[(128 + dy) as usize * 257 + 128];
+            assert!((h - expected).abs() < 0.05, "{h} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn converges_over_ragged_shapes() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let noise: Vec<f32> = (0..193 * 193).map(|_| rng.f32() - 0.3).collect();
+        let s = lattice(193, |x, y| {
+            let at = y as usize * 193 + x as usize;
+            if x < 3.0 || y < 3.0 || x > 189.0 || y > 189.0 { -1.0 } else { noise[at] }
+        });
+        let (film, n_iterations) = film(&s);
+        assert!(n_iterations < MAX_ITERATIONS, "{n_iterations} iterations");
+        assert!(film.heights.iter().zip(&s.values).all(|(&h, &v)| (h > 0.0) == (v > 0.0)));
+    }
+}
