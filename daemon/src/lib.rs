@@ -16,6 +16,7 @@ pub mod logging;
 pub mod main_loop;
 pub mod recipes;
 pub mod rpc;
+pub mod settings;
 #[cfg(test)]
 mod small_disk;
 pub mod store;

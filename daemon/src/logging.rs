@@ -1,5 +1,4 @@
-//! The log: `STATE/log/meshkilnd.log`, turned over by size, and stderr for who
-//! watches.
+//! The log: a file, turned over by size, and stderr for who watches.
 //!
 //! Only our own crates may say more than warnings: libraries print the heads of
 //! requests at their lowest level, and with them the token.
@@ -19,16 +18,13 @@ use crate::durable;
 
 /// Of one file, in bytes.
 const TURN_AT: u64 = 4 << 20;
-/// Older files that are kept: `meshkilnd.log.1` and so on.
+/// Older files that are kept: `NAME.1` and so on.
 const KEPT: u32 = 3;
 
-/// Name of the log in its folder.
-pub const FILE: &str = "meshkilnd.log";
-
-/// Starts logging for the whole process. `level` is for our own crates; with one,
+/// Starts logging for the whole process into the file `path`. `level` is for our own crates; with one,
 /// or on a terminal, lines go to stderr too.
-pub fn start(folder: &Path, level: Option<LevelFilter>) -> io::Result<()> {
-    let file = Turning::open(folder, TURN_AT)?;
+pub fn start(path: &Path, level: Option<LevelFilter>) -> io::Result<()> {
+    let file = Turning::open(path, TURN_AT)?;
     let filter = || {
         let ours = level.unwrap_or(LevelFilter::INFO);
         EnvFilter::new(format!("warn,meshkilnd={ours},meshkiln_models={ours},meshkiln_protocol={ours}"))
@@ -54,12 +50,13 @@ struct Turning {
 }
 
 impl Turning {
-    fn open(folder: &Path, turn_at: u64) -> io::Result<Turning> {
-        durable::create_private_folder(folder)?;
-        let path = folder.join(FILE);
-        let file = append(&path)?;
+    fn open(path: &Path, turn_at: u64) -> io::Result<Turning> {
+        if let Some(folder) = path.parent() {
+            durable::create_private_folder(folder)?;
+        }
+        let file = append(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Turning { path, file, bytes, turn_at })
+        Ok(Turning { path: path.to_owned(), file, bytes, turn_at })
     }
 
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
@@ -77,7 +74,9 @@ impl Turning {
     }
 
     fn numbered(&self, n: u32) -> PathBuf {
-        self.path.with_file_name(format!("{FILE}.{n}"))
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{n}"));
+        name.into()
     }
 }
 
@@ -122,16 +121,17 @@ mod tests {
     #[test]
     fn the_log_turns_over_and_few_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = Turning::open(dir.path(), 100).unwrap();
+        let path = dir.path().join("meshkilnd.log");
+        let mut log = Turning::open(&path, 100).unwrap();
         for n in 0..50 {
             log.write_line(format!("{n:09}\n").as_bytes()).unwrap();
         }
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        assert!(read(FILE).ends_with("000000049\n"));
+        assert!(read("meshkilnd.log").ends_with("000000049\n"));
         assert!(read("meshkilnd.log.1").starts_with("000000030\n"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + KEPT as usize);
         drop(log);
-        let mut log = Turning::open(dir.path(), 100).unwrap();
+        let mut log = Turning::open(&path, 100).unwrap();
         log.write_line(b"next\n").unwrap();
         assert!(read("meshkilnd.log.1").ends_with("000000049\n"), "what is there is counted and kept");
     }

@@ -3,6 +3,8 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test` writes `openrpc.json` anew.
 
+#![allow(clippy::unwrap_used)] // all of it is test
+
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use meshkiln_protocol::{

@@ -1,6 +1,8 @@
 //! One client that wants too much, many that do nothing, some that never read:
 //! the others notice little of it. `MESHKILN_FLOOD_SECONDS` makes it longer.
 
+#![allow(clippy::unwrap_used)] // all of it is test
+
 #[allow(dead_code)] // the other test uses the rest
 #[path = "../rpc/support.rs"]
 mod support;

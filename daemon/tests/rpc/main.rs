@@ -1,6 +1,8 @@
 //! The server as a client, or an attacker, meets it: real sockets, a queue in
 //! memory behind.
 
+#![allow(clippy::unwrap_used)] // all of it is test
+
 mod support;
 
 mod auth;
