@@ -36,13 +36,8 @@ pub fn examine(daemon: &Daemon, watches: &[Watch]) -> DoctorReport {
     checks.push(sqlite());
     checks.extend(workers(daemon));
     checks.push(queue(daemon));
-    checks.extend(
-        daemon
-            .backend
-            .problems()
-            .into_iter()
-            .map(|problem| warning("daemon", problem, "look into the log: `meshkiln log`")),
-    );
+    let problems = daemon.backend.view().problems.clone();
+    checks.extend(problems.into_iter().map(|problem| warning("daemon", problem, "look into the log: `meshkiln log`")));
     checks.extend(inotify(watches));
     checks.extend(watched(watches));
     checks.extend(recipes(daemon));
@@ -130,7 +125,7 @@ fn sqlite() -> Check {
 }
 
 fn workers(daemon: &Daemon) -> Vec<Check> {
-    let workers = daemon.backend.workers();
+    let workers = daemon.backend.view().workers.clone();
     if workers.is_empty() {
         return vec![error("workers", "there is none".to_owned(), "restart the daemon, and look into its log")];
     }
@@ -151,7 +146,7 @@ fn workers(daemon: &Daemon) -> Vec<Check> {
 }
 
 fn queue(daemon: &Daemon) -> Check {
-    let queue = daemon.backend.queue();
+    let queue = daemon.backend.view().queue.clone();
     let found = format!("{} queued, {} running", queue.queued, queue.running);
     if queue.paused {
         return warning("queue", format!("paused; {found}"), "`meshkiln resume` starts jobs again");

@@ -30,9 +30,8 @@ pub fn start(path: &Path, level: Option<LevelFilter>) -> io::Result<()> {
         EnvFilter::new(format!("warn,meshkilnd={ours},meshkiln_models={ours},meshkiln_protocol={ours}"))
     };
     let to_file = fmt::layer().with_ansi(false).with_writer(Shared(Mutex::new(file))).with_filter(filter());
-    let to_terminal = (level.is_some() || io::stderr().is_terminal()).then(|| {
-        fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).with_filter(filter())
-    });
+    let to_terminal = (level.is_some() || io::stderr().is_terminal())
+        .then(|| fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).with_filter(filter()));
     tracing_subscriber::registry().with(to_file).with(to_terminal).try_init().map_err(io::Error::other)?;
     std::panic::set_hook(Box::new(|info| {
         let trace = std::backtrace::Backtrace::force_capture();

@@ -52,7 +52,11 @@ mod tests {
         let read = Settings::read(dir.path()).unwrap();
         assert_eq!((read.port, read.origins.len()), (7777, 1));
         let error = |text: &str| Settings::parse(text).unwrap_err();
-        assert!(error("port = 1\nprot = 2\n").starts_with("line 2: unknown field `prot`"), "{}", error("port = 1\nprot = 2\n"));
+        assert!(
+            error("port = 1\nprot = 2\n").starts_with("line 2: unknown field `prot`"),
+            "{}",
+            error("port = 1\nprot = 2\n")
+        );
         assert!(error("origins = [\"*\"]").contains("not a whole origin"));
         assert!(error("origins = [\"vscode-webview://*\"]").contains("not a whole origin"));
         assert!(error("port = 70000").starts_with("line 1:"));

@@ -8,9 +8,7 @@ use meshkiln_models::stage::{self, Param, ParamKind, STAGES};
 use meshkiln_protocol::{
     PROTOCOL_VERSION,
     api::{Empty, METHODS, NoParams},
-    daemon::{
-        DiskStatus, DoctorReport, Folder, Health, HelloParams, HelloResult, Limits, ShutdownParams, Status, WorkerState,
-    },
+    daemon::{DiskStatus, DoctorReport, Folder, Health, HelloParams, HelloResult, Limits, ShutdownParams, Status},
     openrpc,
     recipe::{
         EngineInfo, ParamInfo, ParamKindInfo, RecipeGetParams, RecipeList, RecipeText, RecipeValidateParams,
@@ -40,7 +38,7 @@ pub async fn hello(daemon: Arc<Daemon>, params: HelloParams) -> Result<HelloResu
             batch_calls: limits::BATCH_CALLS,
             calls_in_flight: limits::CALLS_IN_FLIGHT as u32,
             connections: limits::CONNECTIONS as u32,
-            queued_jobs: daemon.queue_limit,
+            queued_jobs: u32::try_from(daemon.queue_limit).unwrap_or(u32::MAX),
         },
         seq: daemon.hub.last_seq(),
     })
@@ -48,30 +46,21 @@ pub async fn hello(daemon: Arc<Daemon>, params: HelloParams) -> Result<HelloResu
 
 pub async fn status(daemon: Arc<Daemon>, _: NoParams) -> Result<Status, CallError> {
     let watches = daemon.watch.list().await?;
-    let workers = daemon.backend.workers();
-    let mut problems = daemon.backend.problems();
-    let broken = workers.iter().filter(|worker| worker.state == WorkerState::Broken);
-    problems.extend(broken.map(|worker| format!("the worker of {} does not start", worker.device)));
+    let view = daemon.backend.view();
+    let mut problems = view.problems.clone();
     problems.extend(watches.iter().filter_map(|watch| Some(format!("{}: {}", watch.path, watch.problem.as_ref()?))));
-    let here = daemon.clone();
-    let disk = blocking(move || {
-        Ok(DiskStatus {
-            blob_bytes: here.blob_bytes.get(&here.blobs),
-            blob_limit_bytes: here.blob_limit_bytes,
-            free_bytes: system::free_bytes(&here.folders.cache).unwrap_or(0),
-        })
-    });
-    let disk = disk.await?;
+    let cache = daemon.folders.cache.clone();
+    let free_bytes = blocking(move || Ok(system::free_bytes(&cache).unwrap_or(0))).await?;
     Ok(Status {
         version: VERSION.to_owned(),
         pid: std::process::id(),
         started_ms: daemon.started_ms,
         health: if problems.is_empty() { Health::Ok } else { Health::Degraded },
         problems,
-        queue: daemon.backend.queue(),
-        workers,
+        queue: view.queue.clone(),
+        workers: view.workers.clone(),
         watches: watches.len() as u32,
-        disk,
+        disk: DiskStatus { blob_bytes: view.blob_bytes, blob_limit_bytes: view.blob_limit_bytes, free_bytes },
         folders: folders(&daemon),
     })
 }

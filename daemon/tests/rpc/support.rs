@@ -19,6 +19,7 @@ use meshkiln_protocol::{
     api::{Method, NoParams},
     asset::{Asset, AssetListParams, AssetPage},
     daemon::{QueueStatus, WorkerState, WorkerStatus},
+    error::ErrorKind,
     event::{Event, EventBody, EventPage},
     job::{AssetRef, Job, JobId, JobListParams, JobLog, JobPage, JobState, Progress},
     runtime::Folders,
@@ -28,8 +29,9 @@ use meshkilnd::{
     main_loop::{Answer, Call, Refusal, Submission},
     recipes::Recipes,
     rpc::{Backend, Daemon, gate::Gate, methods, server},
+    state::view::View,
     store::blobs::BlobStore,
-    watch::{Request, WatchHandle},
+    watch::{Input, Request, WatchHandle},
 };
 use serde_json::{Value as Json, json};
 use tokio::{runtime::Runtime, sync::Semaphore};
@@ -72,14 +74,12 @@ impl TestServer {
         let daemon = Arc::new(Daemon {
             backend: queue.clone(),
             blobs: BlobStore::open(folders.cache.join("blobs")).unwrap(),
-            watch: runtime.block_on(async { fake_watcher() }),
+            watch: fake_watcher(),
             hub,
             recipes: Recipes::new(&folders.config),
             folders,
             started_ms: 1,
             queue_limit: 100_000,
-            blob_limit_bytes: 1 << 30,
-            blob_bytes: Default::default(),
             subscriber_patience: Duration::from_millis(300),
         });
         let mut module = methods::module(daemon.clone());
@@ -393,11 +393,15 @@ impl FakeQueue {
         id
     }
 
+    fn queue(&self) -> QueueStatus {
+        QueueStatus { paused: *self.paused.lock().unwrap(), ..QueueStatus::default() }
+    }
+
     fn answer(&self, call: Call) -> Answer {
         let changed = |id, state| match self.set_state(id, state) {
             Some(_) => Answer::Done,
             None => Answer::Refused(Refusal {
-                kind: meshkiln_protocol::error::ErrorKind::NotFound,
+                kind: ErrorKind::NotFound,
                 message: format!("there is no job {id}"),
                 hint: "`meshkiln jobs` lists them".into(),
             }),
@@ -427,23 +431,16 @@ impl Backend for FakeQueue {
         Box::pin(async { Ok(answer) })
     }
 
-    fn queue(&self) -> QueueStatus {
-        QueueStatus { paused: *self.paused.lock().unwrap(), ..QueueStatus::default() }
-    }
-
-    fn workers(&self) -> Vec<WorkerStatus> {
-        vec![WorkerStatus {
+    fn view(&self) -> Arc<View> {
+        let worker = WorkerStatus {
             device: "cpu".into(),
             state: WorkerState::Idle,
             pid: None,
             doing: None,
             restarts: 0,
             rss_bytes: None,
-        }]
-    }
-
-    fn problems(&self) -> Vec<String> {
-        Vec::new()
+        };
+        Arc::new(View { queue: self.queue(), workers: vec![worker], ..View::default() })
     }
 
     fn job(&self, id: JobId) -> Result<Option<Job>, Refusal> {
@@ -491,23 +488,19 @@ impl Backend for FakeQueue {
 
 /// Has no watches and refuses to add any.
 fn fake_watcher() -> WatchHandle {
-    let (requests, mut inbox) = tokio::sync::mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Some(request) = inbox.recv().await {
-            let none = || Refusal {
-                kind: meshkiln_protocol::error::ErrorKind::NotFound,
-                message: "nothing is watched".into(),
-                hint: "none".into(),
-            };
+    let (sender, inbox) = std::sync::mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        let none = || Refusal { kind: ErrorKind::NotFound, message: "nothing is watched".into(), hint: "none".into() };
+        while let Ok(Input::Request(request)) = inbox.recv() {
             match request {
-                Request::Add(_, reply) => _ = reply.send(Err(none())),
-                Request::List(reply) => _ = reply.send(Ok(Vec::new())),
-                Request::Remove(_, reply) => _ = reply.send(Err(none())),
-                Request::Rescan(_, reply) => _ = reply.send(Ok(Vec::new())),
+                Request::Add(_, reply) => drop(reply.send(Err(none()))),
+                Request::List(reply) => drop(reply.send(Ok(Vec::new()))),
+                Request::Remove(_, reply) => drop(reply.send(Err(none()))),
+                Request::Rescan(_, reply) => drop(reply.send(Ok(Vec::new()))),
             }
         }
     });
-    WatchHandle::new(requests)
+    WatchHandle::new(sender)
 }
 
 pub struct Holds;

@@ -3,10 +3,13 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod clean;
 pub mod codec;
+mod fairing;
 pub mod fit;
 pub mod inflate;
 mod lattice_tiling;
+pub mod mirror;
 pub mod normals;
 mod outline;
 pub mod place;
@@ -16,6 +19,8 @@ pub mod raster;
 pub mod render;
 pub mod shapes;
 mod silhouette;
+pub mod simplify;
+mod surface;
 #[cfg(test)]
 pub mod test_shapes;
 pub mod topology;
