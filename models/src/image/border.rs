@@ -81,8 +81,7 @@ pub fn examine(lab: &Plane<Lab>) -> Border {
     let ring = frame.ring(RING);
     let samples: Vec<(Place, Lab)> =
         ring.iter().map(|(x, y)| (place(*x, *y, lab.width, lab.height), lab.at(*x, *y))).collect();
-    let surface =
-        Surface::fit(&samples).filter(|surface| surface.sigma < PLAIN_SIGMA && surface.inliers > PLAIN_SHARE);
+    let surface = Surface::fit(&samples).filter(|surface| surface.sigma < PLAIN_SIGMA && surface.inliers > PLAIN_SHARE);
     let mut seeds = Plane::filled(lab.width, lab.height, false);
     let mut mark = |(x, y): (usize, usize)| seeds.data[y * lab.width + x] = true;
     match &surface {
@@ -152,7 +151,8 @@ fn background_colours(ring: &[Lab], frame: &Frame) -> Vec<bool> {
         let share = n as f32 / n_outer.max(1) as f32;
         let (members, first, length) = longest_run(outer, cluster);
         let one_place = n > 0 && members as f32 > 0.85 * n as f32;
-        let has_corner = frame.corners().iter().any(|c| (0..2).any(|lap| (first..first + length).contains(&(c + lap * n_outer))));
+        let has_corner =
+            frame.corners().iter().any(|c| (0..2).any(|lap| (first..first + length).contains(&(c + lap * n_outer))));
         *is_background = !(one_place && !has_corner && (0.01..0.22).contains(&share));
     }
     let share = owner.iter().filter(|o| is_background[**o]).count() as f32 / owner.len().max(1) as f32;

@@ -97,8 +97,7 @@ impl Outline<'_> {
                 let t = self.crossing(from, to);
                 let (inside, outside) = (self.lattice_point(from), self.lattice_point(to));
                 let at = inside.lerp(outside, t);
-                let (node, distance) =
-                    if t < 0.5 { (from, at.distance(inside)) } else { (to, at.distance(outside)) };
+                let (node, distance) = if t < 0.5 { (from, at.distance(inside)) } else { (to, at.distance(outside)) };
                 let best = nearest.entry(node).or_insert((f32::INFINITY, at));
                 if distance < best.0 {
                     *best = (distance, at);

@@ -144,15 +144,12 @@ fn build_levels(silhouette: &Silhouette) -> Vec<Level> {
     let (mut width, mut height) = (silhouette.width, silhouette.height);
     let values = &silhouette.values;
     // Arms of the inside nodes: left, right, up, down. Outside nodes have [0; 4].
-    let mut arms: Vec<[f32; 4]> = (0..width * height)
-        .map(|i| {
-            if values[i] > 0.0 {
-                [i - 1, i + 1, i - width, i + width].map(|j| arm(values, i, j))
-            } else {
-                [0.0; 4]
-            }
-        })
-        .collect();
+    let mut arms: Vec<[f32; 4]> =
+        (0..width * height)
+            .map(|i| {
+                if values[i] > 0.0 { [i - 1, i + 1, i - width, i + width].map(|j| arm(values, i, j)) } else { [0.0; 4] }
+            })
+            .collect();
     let mut levels = vec![level(width, &arms)];
     while width.max(height) > 6 {
         let (coarse_width, coarse_height) = (width / 2 + 1, height / 2 + 1);

@@ -321,7 +321,9 @@ mod tests {
 
     #[test]
     fn nothing_inside_is_said_so() {
-        for cutout in [picture(0, 0, |_, _| 0), picture(9, 9, |_, _| 127), picture(9, 9, |x, y| if x + y == 0 { 255 } else { 0 })] {
+        for cutout in
+            [picture(0, 0, |_, _| 0), picture(9, 9, |_, _| 127), picture(9, 9, |x, y| if x + y == 0 { 255 } else { 0 })]
+        {
             assert_eq!(Silhouette::of(&cutout, 64).err().unwrap().kind, StageErrorKind::NoObject);
         }
     }

@@ -91,7 +91,8 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
     let border = border::examine(&coarse);
     let poll = |round: usize| cx.step(2 + round as u32, N_STEPS);
     let segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
-    let mut segmentation = grab_cut::Segmentation { labels: components::keep_object(&segmentation.labels, PINHOLE), ..segmentation };
+    let mut segmentation =
+        grab_cut::Segmentation { labels: components::keep_object(&segmentation.labels, PINHOLE), ..segmentation };
     cx.step(7, N_STEPS)?;
 
     let mut side = coarse_width.max(coarse_height);
@@ -107,9 +108,5 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
 }
 
 fn no_object() -> StageError {
-    StageError::new(
-        StageErrorKind::NoObject,
-        "no clear object",
-        "give a picture with alpha or a plain background",
-    )
+    StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }

@@ -49,8 +49,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let cutout = asset.image(Slot::Cutout)?;
     let mut mesh = match cx.engine {
         "inflate" => {
-            let how =
-                Inflation { thickness: cx.float("thickness") as f32, resolution: cx.int("resolution") as usize };
+            let how = Inflation { thickness: cx.float("thickness") as f32, resolution: cx.int("resolution") as usize };
             inflate(cx, &cutout, &how)?
         }
         other => return Err(StageError::internal(format!("unknown engine `{other}`"))),
