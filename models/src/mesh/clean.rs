@@ -13,7 +13,7 @@ use glam::{DVec3, Vec3};
 use super::{
     Mesh,
     normals::smooth_normals,
-    surface::{Surface, split_touching_vertices},
+    surface::{Surface, separate},
     topology::{EdgeTable, weld_map},
 };
 use crate::error::StageError;
@@ -29,7 +29,7 @@ pub fn clean(mesh: &Mesh, speck: f32) -> Result<Mesh, StageError> {
     let oriented = surface.orient();
     turn_outwards(positions, &mut surface, &oriented);
     drop_specks(positions, &mut surface, speck);
-    let (positions, triangles) = split_touching_vertices(positions, &surface);
+    let (positions, triangles) = separate(positions, &surface);
     if triangles.is_empty() {
         return Err(StageError::invalid(
             format!("nothing is left of {} triangles after cleaning", mesh.triangles.len()),
@@ -91,9 +91,8 @@ fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
             if std::mem::replace(&mut gone[f], true) {
                 continue;
             }
-            let length = |i: usize| {
-                positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize])
-            };
+            let length =
+                |i: usize| positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize]);
             let longest = (0..3).max_by(|&i, &j| length(i).total_cmp(&length(j)).then(j.cmp(&i))).unwrap_or(0);
             let [u, v, middle] = [0, 1, 2].map(|i| faces[f][(longest + i) % 3]);
             let [first, second] = edges.users(u, v) else { continue };
