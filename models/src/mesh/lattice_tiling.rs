@@ -16,8 +16,8 @@ const MAX_LEVEL: u8 = BLOCK.ilog2() as u8 - 1;
 /// latter away, and so on. Level l + 1 has to start at least 2^l after level l,
 /// or neighbours would differ by two levels.
 const GROWTH: [u8; 5] = [0, 3, 8, 20, 48];
-/// How far the outline may stray from a straight line within a cell, in lattice cells.
-const STRAIGHT: f32 = 0.1;
+/// How far the outline may stray from a straight line within a cell, as a share of its side.
+const STRAIGHT: f32 = 0.07;
 
 /// `outline_level`: cells on the outline may be of this level where it is straight.
 pub fn tile(silhouette: &Silhouette, heights: &[f32], outline_level: u8) -> Vec<[u32; 3]> {
@@ -120,7 +120,7 @@ fn is_straight(silhouette: &Silhouette, x0: usize, y0: usize, side: usize) -> bo
     }
     let chord = end - start;
     let length = chord.length();
-    inner.iter().all(|&crossing| (crossing - start).perp_dot(chord).abs() <= STRAIGHT * length)
+    inner.iter().all(|&crossing| (crossing - start).perp_dot(chord).abs() <= STRAIGHT * side as f32 * length)
 }
 
 /// Chessboard distance to the nearest cell that holds 0, in two passes.

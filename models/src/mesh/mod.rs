@@ -3,10 +3,13 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod clean;
 pub mod codec;
 pub mod fit;
+mod fairing;
 pub mod inflate;
 mod lattice_tiling;
+pub mod mirror;
 pub mod normals;
 mod outline;
 pub mod place;
@@ -18,6 +21,8 @@ pub mod shapes;
 mod silhouette;
 #[cfg(test)]
 pub mod test_shapes;
+pub mod simplify;
+mod surface;
 pub mod topology;
 pub mod unwrap;
 pub mod uv;

@@ -7,6 +7,7 @@
 use ::image::RgbaImage;
 use glam::DVec2;
 
+use super::fairing::fair;
 use crate::error::{StageError, StageErrorKind};
 
 /// Parts and holes smaller than this many pixels are noise.
@@ -17,16 +18,14 @@ const SPECK_SHARE: f64 = 1.0 / 5000.0;
 const FINEST: f64 = 1024.0;
 /// Small pictures gain no detail from more nodes per pixel than this.
 const MAX_NODES_PER_PIXEL: f64 = 8.0;
-/// Smoothing may bring a node this close to the zero line, never across it.
-const MIN_VALUE: f32 = 0.03;
 /// Nodes outside on each side, so that neighbours of inside nodes always exist.
 const MARGIN: usize = 3;
 /// The number of cells along each side is a multiple of this.
 pub const BLOCK: usize = 16;
 
 /// Values at the nodes of a square lattice, row by row from the top left:
-/// positive inside the object, never zero, about the distance to the outline in
-/// pixels where that is below half a pixel. The outermost nodes are outside.
+/// positive inside the object, never zero; near the outline the distance to it in
+/// node spacings. The outermost nodes are outside.
 pub struct Silhouette {
     pub width: usize,
     pub height: usize,
@@ -51,7 +50,7 @@ impl Silhouette {
         let coarse = (long / FINEST.max(resolution as f64)).max(1.0);
         let mut lattice = sample(cutout, [x0, y0, x1, y1], coarse);
         drop_specks(&mut lattice);
-        smooth(&mut lattice);
+        fair(&mut lattice);
 
         let factor = (resolution as f64 / long).min(MAX_NODES_PER_PIXEL);
         if factor > 1.0 {
@@ -189,51 +188,6 @@ fn drop_specks(lattice: &mut Silhouette) {
             }
         }
     }
-}
-
-/// Binomial smoothing that never changes a sign: outlines lose their stair
-/// steps, parts one pixel wide stay. Masks without a soft edge get more of it.
-fn smooth(lattice: &mut Silhouette) {
-    let (width, height) = (lattice.width, lattice.height);
-    let original = lattice.values.clone();
-    let n_passes = if has_hard_edges(lattice) { 4 } else { 1 };
-    let mut row = vec![0.0; width];
-    for _ in 0..n_passes {
-        for line in lattice.values.chunks_exact_mut(width) {
-            row.copy_from_slice(line);
-            for x in 1..width - 1 {
-                line[x] = 0.25 * (row[x - 1] + row[x + 1]) + 0.5 * row[x];
-            }
-        }
-        let mut above = lattice.values[..width].to_vec();
-        for y in 1..height - 1 {
-            let (line, below) = lattice.values[y * width..].split_at_mut(width);
-            for x in 0..width {
-                let here = line[x];
-                line[x] = 0.25 * (above[x] + below[x]) + 0.5 * here;
-                above[x] = here;
-            }
-        }
-    }
-    for (value, before) in lattice.values.iter_mut().zip(&original) {
-        *value = if *before > 0.0 { value.max(MIN_VALUE) } else { value.min(-MIN_VALUE) };
-    }
-}
-
-/// Whether few of the nodes along the outline have a value between the extremes.
-fn has_hard_edges(lattice: &Silhouette) -> bool {
-    let (width, values) = (lattice.width, &lattice.values);
-    let mut n_edges = 0;
-    let mut n_soft = 0;
-    for i in 0..values.len() - width {
-        for j in [i + 1, i + width] {
-            if (values[i] > 0.0) != (values[j] > 0.0) {
-                n_edges += 1;
-                n_soft += usize::from(values[i].abs() < 0.45 || values[j].abs() < 0.45);
-            }
-        }
-    }
-    n_soft * 3 < n_edges
 }
 
 /// The same silhouette with `factor` > 1 times as many nodes a side, by

@@ -3,6 +3,7 @@
 use crate::{
     cx::StageCx,
     error::StageError,
+    mesh::simplify::simplify,
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage},
 };
@@ -23,6 +24,9 @@ pub const STAGE: Stage = Stage {
     run,
 };
 
-fn run(_cx: &StageCx, _asset: &mut Asset) -> Result<(), StageError> {
-    Err(StageError::internal("not built yet"))
+fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
+    cx.step(0, 1)?;
+    let mesh = simplify(&*asset.mesh()?, cx.int("triangles") as usize)?;
+    asset.set_mesh(mesh);
+    cx.step(1, 1)
 }
