@@ -189,11 +189,7 @@ fn runs_along([a, b, c]: [u32; 3], u: u32, v: u32) -> bool {
 }
 
 /// Which of three or more faces around one edge belong together, as indices into `users`.
-fn pair_around_edge(
-    positions: &[Vec3],
-    faces: &[[u32; 3]],
-    users: &[(u32, u32, u32, u8)],
-) -> Vec<(usize, usize)> {
+fn pair_around_edge(positions: &[Vec3], faces: &[[u32; 3]], users: &[(u32, u32, u32, u8)]) -> Vec<(usize, usize)> {
     let (from, to) = (users[0].0, users[0].1);
     let origin = positions[from as usize];
     let axis = (positions[to as usize] - origin).normalize_or_zero();
