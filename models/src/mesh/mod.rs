@@ -5,8 +5,8 @@
 
 pub mod clean;
 pub mod codec;
-pub mod fit;
 mod fairing;
+pub mod fit;
 pub mod inflate;
 mod lattice_tiling;
 pub mod mirror;
@@ -19,10 +19,10 @@ pub mod raster;
 pub mod render;
 pub mod shapes;
 mod silhouette;
-#[cfg(test)]
-pub mod test_shapes;
 pub mod simplify;
 mod surface;
+#[cfg(test)]
+pub mod test_shapes;
 pub mod topology;
 pub mod unwrap;
 pub mod uv;

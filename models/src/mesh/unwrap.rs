@@ -4,11 +4,11 @@
 //! from the back. It cuts along the outline (`sides`), lays each half out flat
 //! (`relax`), and packs the charts (`pack`).
 
+mod adjacency;
+mod overlap;
 mod pack;
 mod relax;
 mod sides;
-
-use std::collections::HashMap;
 
 use glam::{DVec2, DVec3, Vec2, Vec3};
 
@@ -56,6 +56,16 @@ static VIEWS: [View; 6] = [
     View { towards: Vec3::NEG_Y, right: Vec3::X, down: Vec3::NEG_Z },
 ];
 
+/// A mesh without doubled vertices, and what is known about it.
+struct Surface<'a> {
+    positions: &'a [Vec3],
+    faces: &'a [[u32; 3]],
+    /// See `adjacency::neighbours`.
+    neighbours: &'a [[u32; 3]],
+    /// Of each face, as long as twice its area.
+    normals: &'a [DVec3],
+}
+
 /// Faces on one piece of the texture.
 struct Chart {
     /// Indices of triangles.
@@ -73,27 +83,32 @@ struct Chart {
 pub fn planar(mesh: &Mesh, options: &PlanarOptions) -> Result<Mesh, NotTwoHeightFields> {
     let weld = topology::weld_map(&mesh.positions);
     let faces: Vec<[u32; 3]> = mesh.triangles.iter().map(|t| t.map(|v| weld[v as usize])).collect();
-    let front = sides::split(&mesh.positions, &faces);
-
-    let mut charts = Vec::new();
-    let mut detached = Vec::new();
-    for (view, is_front) in VIEWS.iter().zip([true, false]) {
-        let side: Vec<u32> = (0..faces.len() as u32).filter(|&f| front[f as usize] == is_front).collect();
-        let mut chart = relax::lay_out(&mesh.positions, &faces, side, view, options.spread);
-        detached.extend(take_bad_faces(&mut chart, &mesh.positions, &faces));
-        charts.push(chart);
-    }
-    let normals: Vec<DVec3> = faces.iter().map(|f| doubled_area(f.map(|v| mesh.positions[v as usize]))).collect();
-    let total: f64 = normals.iter().map(|n| n.length()).sum();
+    let surface = Surface {
+        positions: &mesh.positions,
+        faces: &faces,
+        neighbours: &adjacency::neighbours(&faces),
+        normals: &mesh.triangles.iter().map(|t| doubled_area(mesh.corners(*t))).collect::<Vec<_>>(),
+    };
+    let front = sides::split(&surface);
+    let side = |view: &View, is_front: bool| {
+        let members = (0..faces.len() as u32).filter(|&f| front[f as usize] == is_front).collect();
+        let mut chart = relax::lay_out(&surface, members, view, options.spread);
+        let detached = overlap::take_bad_faces(&mut chart, &surface);
+        (chart, detached)
+    };
+    let ((front, mut detached), (back, more)) = rayon::join(|| side(&VIEWS[0], true), || side(&VIEWS[1], false));
+    detached.extend(more);
+    let total: f64 = surface.normals.iter().map(|n| n.length()).sum();
     // Walls are no fault: they are seen edge on.
-    let hidden: f64 = detached.iter().map(|f| normals[*f as usize].z.abs()).sum();
+    let hidden: f64 = detached.iter().map(|f| surface.normals[*f as usize].z.abs()).sum();
     if hidden > MAX_HIDDEN * total {
         return Err(NotTwoHeightFields { hidden: hidden / total });
     }
 
-    for (view, group) in sides::group_by_view(&faces, &normals, detached) {
-        let mut chart = relax::lay_out(&mesh.positions, &faces, group, view, 0.0);
-        let alone = take_bad_faces(&mut chart, &mesh.positions, &faces);
+    let mut charts = vec![front, back];
+    for (view, members) in sides::group_by_view(&surface, &detached) {
+        let mut chart = relax::lay_out(&surface, members, view, 0.0);
+        let alone = overlap::take_bad_faces(&mut chart, &surface);
         charts.push(chart);
         charts.extend(alone.iter().map(|&f| own_chart(mesh, f)));
     }
@@ -120,55 +135,6 @@ pub fn texel_hits(uvs: &[Vec2], triangles: &[[u32; 3]], size: u32) -> Vec<u8> {
     hits
 }
 
-/// Removes from the chart the faces that are flipped or flat in it, or that
-/// cover what an earlier face covers, and returns them in ascending order.
-fn take_bad_faces(chart: &mut Chart, positions: &[Vec3], faces: &[[u32; 3]]) -> Vec<u32> {
-    /// Pixels along the longer side of the chart when looking for overlap.
-    const RESOLUTION: f64 = 1024.0;
-
-    let all: Vec<DVec2> = chart.corners.iter().flatten().copied().collect();
-    let (low, high) = bounds(&all);
-    let chart_size = (high - low).max_element();
-    let scale = (RESOLUTION - 1.0) / chart_size.max(f64::MIN_POSITIVE);
-    let size = RESOLUTION as u32;
-    let mut owner = vec![u32::MAX; (size * size) as usize];
-    let mut bad = vec![false; chart.faces.len()];
-
-    // Large faces first: of two that overlap the sliver goes.
-    let mut order: Vec<u32> = (0..chart.faces.len() as u32).collect();
-    let areas: Vec<f64> = chart.corners.iter().map(|&c| signed_area(c)).collect();
-    order.sort_by(|&a, &b| areas[b as usize].total_cmp(&areas[a as usize]));
-    for face in order {
-        let corners = chart.corners[face as usize];
-        let in_space = faces[chart.faces[face as usize] as usize].map(|v| positions[v as usize]);
-        let flat_in_space = doubled_area(in_space) == DVec3::ZERO;
-        if !relax::is_upright(corners, chart_size) && !flat_in_space {
-            bad[face as usize] = true;
-            continue;
-        }
-        let Some(t) = ScanTriangle::new(corners.map(|c| (c - low) * scale)) else { continue };
-        let mut n_taken = 0;
-        t.for_each_run(size, t.rows(size), |y, xs| {
-            let row = (y * size) as usize;
-            for texel in &mut owner[row + xs.start as usize..row + xs.end as usize] {
-                if *texel == u32::MAX {
-                    *texel = face;
-                } else {
-                    n_taken += 1;
-                }
-            }
-        });
-        bad[face as usize] = n_taken > 0;
-    }
-
-    let taken = chart.faces.iter().zip(&bad).filter(|(_, bad)| **bad).map(|(f, _)| *f).collect();
-    let mut i = 0..;
-    chart.faces.retain(|_| !bad[i.next().expect("endless")]);
-    let mut i = 0..;
-    chart.corners.retain(|_| !bad[i.next().expect("endless")]);
-    taken
-}
-
 /// One triangle on its own, true to size and seen from outside.
 fn own_chart(mesh: &Mesh, face: u32) -> Chart {
     let [a, b, c] = mesh.corners(mesh.triangles[face as usize]).map(|p| p.as_dvec3());
@@ -189,24 +155,28 @@ fn rebuild(mesh: &Mesh, weld: &[u32], charts: &[Chart]) -> Mesh {
             corner_uvs[face as usize] = corners.map(|c| c.as_vec2());
         }
     }
-    let mut known = HashMap::with_capacity(mesh.positions.len() * 2);
+    // For each position the vertices made of it so far.
+    let mut made: Vec<Vec<u32>> = vec![Vec::new(); mesh.positions.len()];
     for (face, uvs) in corner_uvs.into_iter().enumerate() {
         for (k, uv) in uvs.into_iter().enumerate() {
             let v = mesh.triangles[face][k] as usize;
-            let normal = mesh.normals.get(v).copied();
-            let key = (weld[v], normal.map(|n| n.to_array().map(f32::to_bits)), uv.to_array().map(f32::to_bits));
-            out.triangles[face][k] = *known.entry(key).or_insert_with(|| {
+            let normal = mesh.normals.get(v);
+            let made = &mut made[weld[v] as usize];
+            let same = |&&m: &&u32| out.uvs[m as usize] == uv && out.normals.get(m as usize) == normal;
+            out.triangles[face][k] = made.iter().find(same).copied().unwrap_or_else(|| {
+                let vertex = out.positions.len() as u32;
                 out.positions.push(mesh.positions[weld[v] as usize]);
                 out.normals.extend(normal);
                 out.uvs.push(uv);
-                out.positions.len() as u32 - 1
+                made.push(vertex);
+                vertex
             });
         }
     }
     out
 }
 
-/// Twice-signed: positive for triangles that are seen from outside (v runs down).
+/// Area in a chart: positive for triangles that are seen from outside (v runs down).
 fn signed_area([a, b, c]: [DVec2; 3]) -> f64 {
     (c - a).perp_dot(b - a) / 2.0
 }

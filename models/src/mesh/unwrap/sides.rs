@@ -1,42 +1,37 @@
 //! Which faces belong to the front and which to the back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use glam::{DVec3, Vec3};
+use glam::DVec3;
 
-use super::{VIEWS, View};
+use super::{Surface, VIEWS, View, adjacency::NONE};
 use crate::mesh::topology::DisjointSets;
 
 /// Faces whose normal leans less than this out of the picture plane are steep:
 /// rounding decides its sign, so they follow their neighbours instead.
 const STEEP: f64 = 0.02;
 
-/// For each face whether it is on the front. `faces` index welded positions.
+/// For each face whether it is on the front.
 ///
 /// Where the normal has a clear direction it decides, so that the cut runs along
 /// the outline as the front view shows it. Steep faces join the nearer side,
 /// counted in faces; walls are therefore cut along their middle.
-pub fn split(positions: &[Vec3], faces: &[[u32; 3]]) -> Vec<bool> {
-    let leaning: Vec<f64> = faces
-        .iter()
-        .map(|f| {
-            let [a, b, c] = f.map(|v| positions[v as usize].as_dvec3());
-            (b - a).cross(c - a).try_normalize().unwrap_or(DVec3::ZERO).z
-        })
-        .collect();
+pub fn split(surface: &Surface) -> Vec<bool> {
+    let leaning: Vec<f64> = surface.normals.iter().map(|n| n.try_normalize().unwrap_or(DVec3::ZERO).z).collect();
     let mut side: Vec<Option<bool>> = leaning.iter().map(|&z| (z.abs() > STEEP).then_some(z > 0.0)).collect();
-    let mut open: Vec<u32> = (0..faces.len() as u32).filter(|&f| side[f as usize].is_none()).collect();
+    let mut open: Vec<u32> = (0..leaning.len() as u32).filter(|&f| side[f as usize].is_none()).collect();
     if open.is_empty() {
         return leaning.iter().map(|&z| z > 0.0).collect();
     }
 
-    let neighbours = neighbours(faces);
     while !open.is_empty() {
         let decided: Vec<(u32, bool)> = open
             .iter()
             .filter_map(|&f| {
                 let votes = |is_front| {
-                    let around = neighbours[f as usize].iter().filter(|n| side[**n as usize] == Some(is_front));
+                    let around = surface.neighbours[f as usize]
+                        .iter()
+                        .filter(|n| **n != NONE && side[**n as usize] == Some(is_front));
                     around.count()
                 };
                 match (votes(true), votes(false)) {
@@ -58,45 +53,22 @@ pub fn split(positions: &[Vec3], faces: &[[u32; 3]]) -> Vec<bool> {
 }
 
 /// Groups of connected faces that are best seen from the same side.
-pub fn group_by_view(faces: &[[u32; 3]], normals: &[DVec3], mut members: Vec<u32>) -> Vec<(&'static View, Vec<u32>)> {
-    members.sort_unstable();
+pub fn group_by_view(surface: &Surface, members: &[u32]) -> Vec<(&'static View, Vec<u32>)> {
     let view_of = |f: u32| {
-        let turned = |view: &View| view.towards.as_dvec3().dot(normals[f as usize]);
+        let turned = |view: &View| view.towards.as_dvec3().dot(surface.normals[f as usize]);
         // The first of equals.
         (0..VIEWS.len()).rev().max_by(|&a, &b| turned(&VIEWS[a]).total_cmp(&turned(&VIEWS[b]))).expect("six views")
     };
-    let some_faces: Vec<[u32; 3]> = members.iter().map(|&f| faces[f as usize]).collect();
-    let views: Vec<usize> = members.iter().map(|&f| view_of(f)).collect();
-    let mut sets = DisjointSets::new(members.len());
-    for (i, around) in neighbours(&some_faces).iter().enumerate() {
-        around.iter().filter(|n| views[**n as usize] == views[i]).for_each(|&n| sets.join(n, i as u32));
-    }
-    let mut groups: BTreeMap<u32, (&View, Vec<u32>)> = BTreeMap::new();
-    for (i, &f) in members.iter().enumerate() {
-        let group = groups.entry(sets.find(i as u32)).or_insert((&VIEWS[views[i]], Vec::new()));
-        group.1.push(f);
-    }
-    groups.into_values().collect()
-}
-
-/// Faces across each face's edges, ascending.
-fn neighbours(faces: &[[u32; 3]]) -> Vec<Vec<u32>> {
-    let mut by_edge: HashMap<(u32, u32), Vec<u32>> = HashMap::with_capacity(faces.len() * 2);
-    let edges = |&[a, b, c]: &[u32; 3]| [(a, b), (b, c), (c, a)].map(|(a, b)| (a.min(b), a.max(b)));
-    for (f, face) in faces.iter().enumerate() {
-        for edge in edges(face) {
-            by_edge.entry(edge).or_default().push(f as u32);
+    let views: BTreeMap<u32, usize> = members.iter().map(|&f| (f, view_of(f))).collect();
+    let mut sets = DisjointSets::new(surface.faces.len());
+    for (&f, view) in &views {
+        for &n in surface.neighbours[f as usize].iter().filter(|n| views.get(n) == Some(view)) {
+            sets.join(n, f);
         }
     }
-    faces
-        .iter()
-        .enumerate()
-        .map(|(f, face)| {
-            let around = edges(face).into_iter().flat_map(|e| &by_edge[&e]).copied();
-            let mut around: Vec<u32> = around.filter(|&n| n != f as u32).collect();
-            around.sort_unstable();
-            around.dedup();
-            around
-        })
-        .collect()
+    let mut groups: BTreeMap<u32, (&View, Vec<u32>)> = BTreeMap::new();
+    for (&f, &view) in &views {
+        groups.entry(sets.find(f)).or_insert((&VIEWS[view], Vec::new())).1.push(f);
+    }
+    groups.into_values().collect()
 }
