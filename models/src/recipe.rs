@@ -269,6 +269,12 @@ impl Step {
 }
 
 impl Plan {
+    /// What the finished file's name ends in.
+    pub fn extension(&self) -> &'static str {
+        let pictures = self.steps.iter().any(|step| step.stage == "export-image");
+        if pictures { ".cutout.png" } else { ".glb" }
+    }
+
     /// Canonical: equal plans give equal text.
     pub fn to_json(&self) -> Json {
         json!({

@@ -1,0 +1,3 @@
+//! What the daemon keeps on disk.
+
+pub mod blobs;
