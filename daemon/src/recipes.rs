@@ -132,18 +132,6 @@ pub fn has_net(_net: &str) -> bool {
     false
 }
 
-/// Extension of the file a plan ends in, with its dot.
-pub fn extension(plan: &Plan) -> &'static str {
-    match plan.steps.iter().rev().find_map(|step| match step.stage {
-        "export" => Some(".glb"),
-        "export-image" => Some(".cutout.png"),
-        _ => None,
-    }) {
-        Some(extension) => extension,
-        None => ".glb",
-    }
-}
-
 fn info(recipe: &Recipe, path: Option<String>) -> RecipeInfo {
     RecipeInfo {
         name: recipe.name.clone(),
@@ -253,11 +241,5 @@ mod tests {
         assert!(verdict.problem.is_none() && verdict.plan.is_some());
         let verdict = recipes.validate("[[stage]]\nid = \"cutuot\"\n");
         assert_eq!(verdict.problem.unwrap().line, Some(2));
-    }
-
-    #[test]
-    fn the_extension_follows_what_the_plan_ends_in() {
-        let of = |name| extension(&plan(&Recipe::built_in(name).unwrap()).unwrap());
-        assert_eq!((of("prop"), of("draft"), of("cutout")), (".glb", ".glb", ".cutout.png"));
     }
 }

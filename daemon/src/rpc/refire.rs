@@ -59,7 +59,7 @@ fn prepare(daemon: &Daemon, params: RefireParams) -> Result<Submission, CallErro
     };
     let plan = submit::plan(origin.recipe, &params.set)?;
     let output = match &params.output {
-        Some(output) => Some(submit::check_output(output, origin.source_path.as_deref(), &plan)?),
+        Some(output) => Some(submit::check_output(output, &origin.name, origin.source_path.as_deref(), &plan)?),
         None => origin.output,
     };
     let source_path = find_source(daemon, origin.source, origin.source_path, output.as_deref(), &origin.name)?;

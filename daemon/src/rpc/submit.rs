@@ -49,16 +49,14 @@ pub fn plan(mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
     Ok(recipes::plan(&recipe)?)
 }
 
-/// Where a client wants the finished file. `source` must not be overwritten.
-pub fn check_output(text: &str, source: Option<&Path>, plan: &Plan) -> Result<PathBuf, CallError> {
-    let output = source::check_path("output", text)?;
-    let (_, extension) = recipes::extension(plan).rsplit_once('.').unwrap_or_default();
+/// Where a client wants the finished file: a file, or a folder for one called
+/// `name`. `source` must not be overwritten.
+pub fn check_output(text: &str, name: &str, source: Option<&Path>, plan: &Plan) -> Result<PathBuf, CallError> {
+    let mut output = source::check_path("output", text)?;
     if output.is_dir() || text.ends_with(['/', '\\']) {
-        return Err(convert::invalid(
-            format!("`output`: {text} is a folder"),
-            format!("add the name of the file, ending in .{extension}"),
-        ));
+        output.push(format!("{name}{}", plan.extension()));
     }
+    let (_, extension) = plan.extension().rsplit_once('.').unwrap_or_default();
     if !output.extension().is_some_and(|given| given.eq_ignore_ascii_case(extension)) {
         return Err(convert::invalid(
             format!("`output`: recipe `{}` makes .{extension} files, not {text}", plan.recipe),
@@ -87,7 +85,7 @@ fn prepare(daemon: &Daemon, params: SubmitParams) -> Result<Submission, CallErro
     let from = From::read(params.source)?;
     let source_path = from.path();
     let output = match (&params.output, source_path) {
-        (Some(output), _) => Some(check_output(output, source_path, &plan)?),
+        (Some(output), _) => Some(check_output(output, &from.name(), source_path, &plan)?),
         (None, Some(path)) => Some(beside(path, &plan)?),
         (None, None) => None,
     };
@@ -161,7 +159,7 @@ impl From {
 
 fn beside(source: &Path, plan: &Plan) -> Result<PathBuf, CallError> {
     let mut name = source.file_stem().unwrap_or_default().to_owned();
-    name.push(recipes::extension(plan));
+    name.push(plan.extension());
     let output = source.with_file_name(name);
     if output == source {
         return Err(convert::invalid(

@@ -76,7 +76,13 @@ pub fn segment(
     if std::env::var("DUMPG").is_ok() {
         let mut im = ::image::RgbImage::new(width as u32, height as u32);
         for (p, g) in im.pixels_mut().zip(&full.ground.data) {
-            p.0 = match g { Ground::Open => [255, 255, 255], Ground::Shadow => [128, 128, 128], Ground::Hole => [0, 0, 255], Ground::Enclosed => [0, 255, 0], Ground::Other => [0, 0, 0] };
+            p.0 = match g {
+                Ground::Open => [255, 255, 255],
+                Ground::Shadow => [128, 128, 128],
+                Ground::Hole => [0, 0, 255],
+                Ground::Enclosed => [0, 255, 0],
+                Ground::Other => [0, 0, 0],
+            };
         }
         im.save("/tmp/cutw/ground.png").unwrap();
     }
@@ -165,25 +171,22 @@ fn otsu(values: &[f32]) -> f32 {
 }
 
 fn learn(level: &Level, labels: &Plane<bool>, border: &Border) -> Option<Model> {
-    let labels =
-        Plane::from_fn(labels.width, labels.height, |x, y| match (labels.at(x, y), level.ground.at(x, y)) {
-            (true, _) => Label::Object,
-            (false, Ground::Shadow) => Label::Unused,
-            (false, _) => Label::Background,
-        });
+    let labels = Plane::from_fn(labels.width, labels.height, |x, y| match (labels.at(x, y), level.ground.at(x, y)) {
+        (true, _) => Label::Object,
+        (false, Ground::Shadow) => Label::Unused,
+        (false, _) => Label::Background,
+    });
     Model::learn(level.lab, &labels, &level.frame, border.surface.as_ref())
 }
 
-fn cut_all(
-    level: &Level,
-    model: &Model,
-    poll: &dyn Fn() -> Result<(), StageError>,
-) -> Result<Plane<bool>, StageError> {
+fn cut_all(level: &Level, model: &Model, poll: &dyn Fn() -> Result<(), StageError>) -> Result<Plane<bool>, StageError> {
     let (width, height) = (level.lab.width, level.lab.height);
     let unexplained = if model.background_is_clean() { UNEXPLAINED_EVIDENCE } else { f32::NEG_INFINITY };
     let evidence = Plane::from_fn_parallel(width, height, |x, y| match level.fixed.at(x, y) {
         true => f32::NEG_INFINITY,
-        false => weigh(level.ground.at(x, y), unexplained, || model.evidence(&level.lab.at(x, y), place(x, y, width, height))),
+        false => weigh(level.ground.at(x, y), unexplained, || {
+            model.evidence(&level.lab.at(x, y), place(x, y, width, height))
+        }),
     });
     cut(level.lab, &evidence, contrast_of(level.lab), poll)
 }
@@ -267,7 +270,8 @@ fn cut(
     poll: &dyn Fn() -> Result<(), StageError>,
 ) -> Result<Plane<bool>, StageError> {
     let (width, height) = (lab.width, lab.height);
-    let members: Vec<u32> = (0..evidence.data.len() as u32).filter(|i| evidence.data[*i as usize].is_finite()).collect();
+    let members: Vec<u32> =
+        (0..evidence.data.len() as u32).filter(|i| evidence.data[*i as usize].is_finite()).collect();
     let mut graph = GridGraph::new(width, height, &members);
     poll()?;
     for pixel in &members {

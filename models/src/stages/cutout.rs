@@ -112,9 +112,5 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
 }
 
 fn no_object() -> StageError {
-    StageError::new(
-        StageErrorKind::NoObject,
-        "no clear object",
-        "give a picture with alpha or a plain background",
-    )
+    StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }
