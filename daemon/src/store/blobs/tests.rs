@@ -1,11 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Write,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs::File, io::Write, sync::atomic::Ordering, thread, time::Instant};
 
 use tempfile::TempDir;
 
@@ -100,6 +93,9 @@ fn damage_is_noticed_set_aside_and_cured_by_the_next_put() {
         assert_eq!(it.store.put(b"a lantern").unwrap(), blob);
         assert_eq!(it.store.get(digest(&blob)).unwrap(), b"a lantern");
     }
+    // A folder that somebody removed comes back.
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    it.store.put(b"a lantern").unwrap();
     // A short file is cured even before anybody reads it.
     fs::write(&path, b"a lan").unwrap();
     it.store.put(b"a lantern").unwrap();
@@ -113,12 +109,14 @@ fn links_and_pipes_are_no_blobs_and_nothing_is_read_through_them() {
     let secret = it.dir.path().join("secret");
     fs::write(&secret, b"a lantern").unwrap();
     let name = Digest::of(b"a lantern");
+    fs::create_dir(it.store.folder(name)).unwrap();
     std::os::unix::fs::symlink(&secret, it.store.path(name)).unwrap();
     assert!(!it.store.contains(name));
     assert_eq!(it.store.open_blob(name).unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert_eq!(it.store.get(name).unwrap_err().kind(), io::ErrorKind::InvalidData);
 
     let pipe = Digest::of(b"pipe");
+    fs::create_dir(it.store.folder(pipe)).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, it.store.path(pipe), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
         .unwrap();
     assert_eq!(it.store.open_blob(pipe).unwrap_err().kind(), io::ErrorKind::InvalidData);
