@@ -115,8 +115,7 @@ impl Bench {
         let inbox = inbox();
         let (tell, told) = channel();
         let hold = Arc::new(Mutex::new(false));
-        let outside =
-            Puppets { inbox: inbox.sender.clone(), blobs: blobs.clone(), told: tell, hold: hold.clone() };
+        let outside = Puppets { inbox: inbox.sender.clone(), blobs: blobs.clone(), told: tell, hold: hold.clone() };
         let setup = Setup { policy, devices: Devices::only("fake"), generator: "meshkilnd test".to_owned(), seed: 1 };
         let config = LoopConfig { store, setup, limits, outside: Box::new(outside), inbox };
         let (handle, thread) = start(config).unwrap();

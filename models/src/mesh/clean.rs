@@ -91,9 +91,8 @@ fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
             if std::mem::replace(&mut gone[f], true) {
                 continue;
             }
-            let length = |i: usize| {
-                positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize])
-            };
+            let length =
+                |i: usize| positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize]);
             let longest = (0..3).max_by(|&i, &j| length(i).total_cmp(&length(j)).then(j.cmp(&i))).unwrap_or(0);
             let [u, v, middle] = [0, 1, 2].map(|i| faces[f][(longest + i) % 3]);
             let [first, second] = edges.users(u, v) else { continue };

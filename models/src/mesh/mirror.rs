@@ -37,11 +37,7 @@ impl FrontHalf {
 
     /// Where an inner edge or a whole triangle lies in the mirror plane, front
     /// and back would coincide: a vertex of the original's height is put there.
-    pub fn lift_flat_spots(
-        &self,
-        mut positions: Vec<Vec3>,
-        triangles: Vec<[u32; 3]>,
-    ) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+    pub fn lift_flat_spots(&self, mut positions: Vec<Vec3>, triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
         let flat: Vec<bool> = positions.iter().map(|p| p.z == 0.0).collect();
         let in_plane = |v: u32| flat[v as usize];
         let edges = |[a, b, c]: [u32; 3]| [(a, b), (b, c), (c, a)].map(|(u, v)| (u.min(v), u.max(v)));

@@ -76,9 +76,8 @@ fn approach<T>(budget: usize, mut attempt: impl FnMut(usize) -> (T, usize)) -> T
 
 fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
     let locks = outline_locks(mesh);
-    let collapse = |triangles: &[[u32; 3]], target: usize| {
-        collapse(&mesh.positions, &mesh.normals, &locks, triangles, target)
-    };
+    let collapse =
+        |triangles: &[[u32; 3]], target: usize| collapse(&mesh.positions, &mesh.normals, &locks, triangles, target);
     let rough = collapse(&mesh.triangles, budget * ROUGH);
     let (positions, triangles) = approach(budget, |target| {
         let triangles = collapse(&rough, target);
