@@ -18,7 +18,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
@@ -34,6 +34,8 @@ use crate::durable;
 #[derive(Debug, Clone)]
 pub struct BlobStore {
     dir: Arc<Path>,
+    /// Fan-out folders that this process has seen to be there, durably.
+    folders: Arc<[AtomicBool; 256]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +63,12 @@ pub struct Entry {
 }
 
 impl BlobStore {
-    /// Creates what is missing: `dir`, its 256 fan-out folders and `tmp`, for this
-    /// user alone.
+    /// Creates what is missing, for this user alone.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<BlobStore> {
         let dir: PathBuf = dir.into();
-        durable::create_private_folder(&dir)?;
-        for name in (0..=255u8).map(|byte| hex(&[byte])).chain(["tmp".to_owned()]) {
-            durable::create_private_folder(&dir.join(name))?;
-        }
+        durable::create_private_folder(&dir.join("tmp"))?;
         durable::sync_folder(&dir)?;
-        Ok(BlobStore { dir: dir.into() })
+        Ok(BlobStore { dir: dir.into(), folders: Arc::new([const { AtomicBool::new(false) }; 256]) })
     }
 
     pub fn dir(&self) -> &Path {

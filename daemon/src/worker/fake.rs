@@ -12,7 +12,7 @@
 //! bake crash segv once            only the first time, also across restarts
 //! clean panic
 //! export oom                      allocates until the process ends
-//! decode pretend-memory 2GiB       until trimmed
+//! decode pretend-memory 2GiB      until trimmed
 //! cutout hang                     until cancelled
 //! cutout hang ignore-cancel       until killed
 //! cutout mute                     hangs, also without a heartbeat
@@ -24,7 +24,7 @@
 //! bake garbage                    bytes that are no frame
 //! bake close                      ends its stdout and hangs
 //! bake chatter                    prints to stdout, as a library might
-//! * sleep 5                       at every stage
+//! * sleep 5ms                     at every stage
 //! ```
 //!
 //! Several lines for one stage are done in order. Text may also follow a real

@@ -44,12 +44,17 @@ fn a_run_is_answered_with_blobs_that_are_there_and_the_same_each_time() {
 /// Runs the stages of a built-in recipe one after the other, as the daemon does,
 /// and gives the last blob of each slot.
 fn fire(worker: &mut Worker, recipe: &str, source: &str) -> BTreeMap<String, String> {
+    fire_with(worker, recipe, source, |_| ())
+}
+
+fn fire_with(worker: &mut Worker, recipe: &str, source: &str, before: fn(&mut Worker)) -> BTreeMap<String, String> {
     let plan = recipe::Recipe::built_in(recipe).unwrap().plan(&|_| true).unwrap();
     let mut slots = BTreeMap::from([("source".to_owned(), source.to_owned())]);
     let provenance = provenance("meshkilnd 0", "lantern", source, &plan);
     for (run, step) in (1..).zip(&plan.steps) {
         let stage = stage::find(step.stage).unwrap();
         let read = stage.reads.iter().filter_map(|slot| slots.get_key_value(slot.id()));
+        before(worker);
         let outputs = worker.done(Run {
             run,
             stage: step.stage.to_owned(),
@@ -86,9 +91,8 @@ fn real_stages_make_an_asset_and_what_is_kept_in_memory_changes_nothing() {
     let mut worker = it.worker("cpu");
     let warm = fire(&mut worker, "draft", &source);
     assert!(is_ours(&it.blobs.get(warm["asset"].parse().unwrap()).unwrap()));
-    // Each stage in a process of its own: nothing is kept.
-    worker.send(Command::Trim);
-    assert_eq!(fire(&mut worker, "draft", &source), warm);
+    let cold = fire_with(&mut worker, "draft", &source, |worker| worker.send(Command::Trim));
+    assert_eq!(cold, warm);
 
     let broken = it.run(100, "decode", "no picture at all");
     assert_eq!(worker.kind(broken), FailureKind::Unsupported);
@@ -185,6 +189,30 @@ fn a_stage_that_fails_or_panics_costs_its_run_alone() {
     assert_eq!(worker.kind(it.run(3, "clean", "clean dance")), FailureKind::InvalidInput);
     assert_eq!(worker.kind(it.run(4, "clean", "dance sleep 1ms")), FailureKind::InvalidInput);
     worker.done(it.run(5, "clean", "clean chatter"));
+}
+
+#[test]
+fn a_run_that_does_nothing_costs_little_and_an_idle_worker_is_small() {
+    let it = place();
+    let mut worker = it.worker("fake");
+    let mut times: Vec<Duration> = (0..100)
+        .map(|n| {
+            let run = it.run(n, "decode", &format!("# picture {n}"));
+            let sent = Instant::now();
+            worker.done(run);
+            sent.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("run to done, one durable blob: median {:?}, 95 of 100 within {:?}", times[50], times[95]);
+    assert!(times[50] < Duration::from_millis(100), "{times:?}");
+    for device in ["fake", "cpu"] {
+        let mut idle = it.worker(device);
+        idle.send(Command::Trim);
+        let Report::Heartbeat { rss_bytes } = idle.next() else { panic!("nothing else to say") };
+        println!("idle {device} worker: {:.1} MB", rss_bytes as f64 / 1e6);
+        assert!(rss_bytes < 30_000_000, "{rss_bytes}");
+    }
 }
 
 #[test]

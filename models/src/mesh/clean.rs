@@ -13,7 +13,7 @@ use glam::{DVec3, Vec3};
 use super::{
     Mesh,
     normals::smooth_normals,
-    surface::{Surface, split_touching_vertices},
+    surface::{Surface, separate},
     topology::{EdgeTable, weld_map},
 };
 use crate::error::StageError;
@@ -29,7 +29,7 @@ pub fn clean(mesh: &Mesh, speck: f32) -> Result<Mesh, StageError> {
     let oriented = surface.orient();
     turn_outwards(positions, &mut surface, &oriented);
     drop_specks(positions, &mut surface, speck);
-    let (positions, triangles) = split_touching_vertices(positions, &surface);
+    let (positions, triangles) = separate(positions, &surface);
     if triangles.is_empty() {
         return Err(StageError::invalid(
             format!("nothing is left of {} triangles after cleaning", mesh.triangles.len()),

@@ -8,7 +8,7 @@
 //! keeps borders but no outlines, so a mesh that is its own mirror image is
 //! reduced as its front half, whose border is the outline, and mirrored again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use glam::Vec3;
 use meshopt::{SimplifyOptions, SimplifyVertex, VertexDataAdapter, typed_to_bytes};
@@ -18,7 +18,7 @@ use super::{
     clean::{clean, drop_doubled_faces},
     mirror::{FrontHalf, with_mirror_image},
     normals::smooth_normals,
-    surface::{Surface, split_touching_vertices},
+    surface::{Surface, separate},
     topology::topology,
 };
 use crate::error::StageError;
@@ -27,8 +27,10 @@ use crate::error::StageError;
 const NORMAL_WEIGHT: f32 = 0.3;
 /// A first pass leaves this many times the budget, the attempts start from there.
 const ROUGH: usize = 2;
+/// Times that tangled places are locked before they are taken apart instead.
+const MAX_LOCKED: usize = 3;
 /// Attempts at the budget before the best one so far is taken.
-const MAX_ATTEMPTS: usize = 8;
+const MAX_ATTEMPTS: usize = 10;
 
 /// At most `budget` >= 1 triangles.
 pub fn simplify(mesh: &Mesh, budget: usize) -> Result<Mesh, StageError> {
@@ -53,51 +55,128 @@ fn is_sound(positions: &[Vec3], triangles: &[[u32; 3]]) -> bool {
     t.is_watertight() && t.is_manifold() && t.n_degenerate == 0
 }
 
-/// Calls `attempt` with targets until its result comes close to the budget from
-/// below. Returns the largest result that fits, or the last one when none does.
-fn approach<T>(budget: usize, mut attempt: impl FnMut(usize) -> (T, usize)) -> T {
-    let close = budget - budget / 100;
-    let mut target = budget;
-    let (mut best, mut n_best) = attempt(target);
-    for _ in 1..MAX_ATTEMPTS {
-        if (close..=budget).contains(&n_best) {
-            break;
-        }
-        target = (target + budget).saturating_sub(n_best);
-        let (result, n) = attempt(target);
-        let better = if n_best > budget { n < n_best } else { n <= budget && n > n_best };
-        if !better {
-            break;
-        }
-        (best, n_best) = (result, n);
-    }
-    best
-}
-
 fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
-    let locks = outline_locks(mesh);
-    let collapse =
-        |triangles: &[[u32; 3]], target: usize| collapse(&mesh.positions, &mesh.normals, &locks, triangles, target);
-    let rough = collapse(&mesh.triangles, budget * ROUGH);
-    let (positions, triangles) = approach(budget, |target| {
-        let triangles = collapse(&rough, target);
-        // Along texture seams vertices are doubled: what touches there is meant to.
-        let result = if mesh.uvs.is_empty() {
-            untangle(&mesh.positions, triangles)
-        } else {
-            (mesh.positions.clone(), triangles)
-        };
-        let n = result.1.len();
-        (result, n)
-    });
+    let (positions, triangles) = Reduction::of(mesh, outline_locks(mesh)).towards(budget, |tidy| tidy);
     Mesh { positions, triangles, normals: Vec::new(), uvs: mesh.uvs.clone(), front: mesh.front }
 }
 
-/// Takes apart what collapsing edges without regard to their surroundings tied
-/// together: doubled faces, edges with several sheets, vertices between two fans.
-fn untangle(positions: &[Vec3], mut triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
-    drop_doubled_faces(positions.len(), &mut triangles);
-    split_touching_vertices(positions, &Surface::of(positions, triangles))
+fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
+    let locks = vec![SimplifyVertex::None; half.mesh.positions.len()];
+    let (positions, triangles) = Reduction::of(&half.mesh, locks)
+        .towards(budget / 2, |(positions, triangles)| half.lift_flat_spots(positions, triangles));
+    let (positions, triangles) = with_mirror_image(&positions, &triangles);
+    Mesh { positions, triangles, front: half.mesh.front, ..Mesh::default() }
+}
+
+type Triangles = (Vec<Vec3>, Vec<[u32; 3]>);
+
+struct Reduction<'a> {
+    mesh: &'a Mesh,
+    locks: Vec<SimplifyVertex>,
+}
+
+impl<'a> Reduction<'a> {
+    fn of(mesh: &'a Mesh, locks: Vec<SimplifyVertex>) -> Self {
+        Reduction { mesh, locks }
+    }
+
+    /// The largest result found that has at most `budget` triangles after
+    /// `finish`, or the smallest one when none has.
+    fn towards(mut self, budget: usize, finish: impl Fn(Triangles) -> Triangles) -> Triangles {
+        let mut rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
+        let mut best: Option<Triangles> = None;
+        let mut target = budget;
+        let mut n_locked = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let (tidy, tangled) = self.untangle(self.collapse(&rough, target));
+            if !tangled.is_empty() && n_locked < MAX_LOCKED {
+                // Taken apart, a handle may be cut through: better to keep what is there.
+                n_locked += 1;
+                self.lock_around(&tangled);
+                rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
+                continue;
+            }
+            let result = finish(tidy);
+            let n = result.1.len();
+            let n_best = best.as_ref().map(|(_, triangles)| triangles.len());
+            let better = match n_best {
+                Some(n_best) if n_best <= budget => n <= budget && n > n_best,
+                Some(n_best) => n < n_best,
+                None => true,
+            };
+            if better {
+                best = Some(result);
+            } else if n_best.is_some_and(|n| n <= budget) {
+                break;
+            }
+            if (budget - budget / 100..=budget).contains(&n) {
+                break;
+            }
+            // What is missing is added to the target, what is too much taken off.
+            target = (target + budget).saturating_sub(n);
+        }
+        best.unwrap_or_else(|| (self.mesh.positions.clone(), self.mesh.triangles.clone()))
+    }
+
+    /// meshoptimizer's edge collapse, at whatever error it takes.
+    fn collapse(&self, triangles: &[[u32; 3]], target: usize) -> Vec<[u32; 3]> {
+        const ANY_ERROR: f32 = f32::MAX;
+        let Mesh { positions, normals, .. } = self.mesh;
+        let corners: Vec<[f32; 3]> = positions.iter().map(|p| p.to_array()).collect();
+        let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&corners), size_of::<[f32; 3]>(), 0) else {
+            return triangles.to_vec();
+        };
+        let attributes: Vec<f32> = normals.iter().flat_map(|n| n.to_array()).collect();
+        let weights = if normals.len() == positions.len() { &[NORMAL_WEIGHT; 3][..] } else { &[] };
+        let indices = meshopt::simplify_with_attributes_and_locks(
+            triangles.as_flattened(),
+            &vertices,
+            &attributes,
+            weights,
+            size_of::<[f32; 3]>(),
+            &self.locks,
+            target * 3,
+            ANY_ERROR,
+            SimplifyOptions::None,
+            None,
+        );
+        indices.as_chunks::<3>().0.to_vec()
+    }
+
+    /// Takes apart what was tied together by collapsing edges without regard to
+    /// their surroundings: doubled faces, edges with several sheets, vertices
+    /// between two fans. Also returns the vertices where that was so.
+    fn untangle(&self, triangles: Vec<[u32; 3]>) -> (Triangles, Vec<u32>) {
+        let positions = &self.mesh.positions;
+        // Along texture seams vertices are doubled: what touches there is meant to.
+        if !self.mesh.uvs.is_empty() {
+            return ((positions.clone(), triangles), Vec::new());
+        }
+        let mut faces = triangles.clone();
+        drop_doubled_faces(positions.len(), &mut faces);
+        let doubled = faces.len() < triangles.len();
+        let surface = Surface::of(positions, faces);
+        let tidy = separate(positions, &surface);
+        let split = surface.faces.iter().flatten().zip(tidy.1.iter().flatten()).filter(|(a, b)| a != b);
+        let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
+        if doubled {
+            let kept: HashSet<&[u32; 3]> = surface.faces.iter().collect();
+            tangled.extend(triangles.iter().filter(|face| !kept.contains(face)).flatten());
+        }
+        (tidy, tangled)
+    }
+
+    /// Keeps the surroundings of some vertices as they are in the original.
+    fn lock_around(&mut self, vertices: &[u32]) {
+        let wanted: HashSet<u32> = vertices.iter().copied().collect();
+        for triangle in &self.mesh.triangles {
+            if triangle.iter().any(|v| wanted.contains(v)) {
+                for &v in triangle {
+                    self.locks[v as usize] = SimplifyVertex::Lock;
+                }
+            }
+        }
+    }
 }
 
 /// Marks the vertices of the outline seen from the front, which should go last.
@@ -119,51 +198,6 @@ fn outline_locks(mesh: &Mesh) -> Vec<SimplifyVertex> {
         }
     }
     locks
-}
-
-fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
-    let Mesh { positions, normals, front, .. } = &half.mesh;
-    let locks = vec![SimplifyVertex::None; positions.len()];
-    let collapse = |triangles: &[[u32; 3]], target: usize| collapse(positions, normals, &locks, triangles, target / 2);
-    let rough = collapse(&half.mesh.triangles, budget * ROUGH);
-    let (positions, triangles) = approach(budget, |target| {
-        let (positions, triangles) = untangle(positions, collapse(&rough, target));
-        let (positions, triangles) = half.lift_flat_spots(positions, triangles);
-        let n = 2 * triangles.len();
-        ((positions, triangles), n)
-    });
-    let (positions, triangles) = with_mirror_image(&positions, &triangles);
-    Mesh { positions, triangles, front: *front, ..Mesh::default() }
-}
-
-/// meshoptimizer's edge collapse, towards `target` triangles at whatever error it takes.
-fn collapse(
-    positions: &[Vec3],
-    normals: &[Vec3],
-    locks: &[SimplifyVertex],
-    triangles: &[[u32; 3]],
-    target: usize,
-) -> Vec<[u32; 3]> {
-    const ANY_ERROR: f32 = f32::MAX;
-    let bytes: Vec<[f32; 3]> = positions.iter().map(|p| p.to_array()).collect();
-    let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&bytes), size_of::<[f32; 3]>(), 0) else {
-        return triangles.to_vec();
-    };
-    let attributes: Vec<f32> = normals.iter().flat_map(|n| n.to_array()).collect();
-    let weights = if normals.len() == positions.len() { &[NORMAL_WEIGHT; 3][..] } else { &[] };
-    let indices = meshopt::simplify_with_attributes_and_locks(
-        triangles.as_flattened(),
-        &vertices,
-        &attributes,
-        weights,
-        size_of::<[f32; 3]>(),
-        locks,
-        target * 3,
-        ANY_ERROR,
-        SimplifyOptions::None,
-        None,
-    );
-    indices.as_chunks::<3>().0.to_vec()
 }
 
 /// Triangles in an order that reuses vertices, vertices in the order of their

@@ -119,10 +119,56 @@ impl Surface {
     }
 }
 
+/// Positions and triangles of a surface, with everything apart that only
+/// touches: no vertex has two fans, no edge more than two faces.
+pub fn separate(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+    const MAX_PASSES: usize = 4;
+    let (mut positions, mut triangles) = split_touching_vertices(positions, surface);
+    for _ in 0..MAX_PASSES {
+        if !split_doubled_edges(&mut positions, &mut triangles) {
+            break;
+        }
+    }
+    (positions, triangles)
+}
+
+/// Two edges of one surface may share both their ends, as around a thin handle.
+/// All but one get a vertex in their middle. Returns whether there were any.
+fn split_doubled_edges(positions: &mut Vec<Vec3>, triangles: &mut Vec<[u32; 3]>) -> bool {
+    let edges = EdgeTable::new(positions.len(), triangles);
+    let n_faces = triangles.len();
+    let mut touched = vec![false; n_faces];
+    let mut found = false;
+    for users in edges.iter().filter(|users| users.len() > 2) {
+        found = true;
+        let pairs = pair_around_edge(positions, &triangles[..n_faces], users);
+        let in_pairs = |i: &usize| pairs.iter().any(|&(a, b)| a == *i || b == *i);
+        let alone = (0..users.len()).filter(|i| !in_pairs(i)).map(|i| vec![i]);
+        for sheet in pairs.iter().skip(1).map(|&(a, b)| vec![a, b]).chain(alone) {
+            let faces: Vec<usize> = sheet.iter().map(|&i| users[i].face() as usize).collect();
+            if faces.iter().any(|&f| touched[f]) {
+                continue; // the next pass sees it again
+            }
+            let (low, high) = users[sheet[0]].corners(triangles);
+            let [u, v] = [low, high].map(|corner| triangles[corner as usize / 3][corner as usize % 3]);
+            let middle = (positions[u as usize] + positions[v as usize]) / 2.0;
+            let [a, b, c] = triangles[faces[0]].map(|w| positions[w as usize]);
+            let new = positions.len() as u32;
+            positions.push(nudged(middle, (a + b + c) / 3.0));
+            for f in faces {
+                touched[f] = true;
+                let whole = triangles[f];
+                triangles[f] = whole.map(|w| if w == u { new } else { w });
+                triangles.push(whole.map(|w| if w == v { new } else { w }));
+            }
+        }
+    }
+    found
+}
+
 /// A vertex whose faces are not linked into one fan becomes several, a little
-/// apart so that they stay several when equal positions are welded. Returns
-/// positions and triangles.
-pub fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+/// apart so that they stay several when equal positions are welded.
+fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
     let faces = &surface.faces;
     let corner = |f: usize, v: u32| (3 * f + faces[f].iter().position(|&w| w == v).unwrap_or(0)) as u32;
     let mut fans = DisjointSets::new(3 * faces.len());

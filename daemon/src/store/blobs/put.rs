@@ -5,7 +5,8 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Seek, Write},
-    path::PathBuf,
+    iter,
+    sync::atomic::Ordering,
 };
 
 use sha2::Digest as _;
@@ -91,6 +92,7 @@ impl BlobStore {
                 File::options().write(true).open(temp)?.sync_all()?;
             }
         }
+        self.create_folders(temps.iter().map(|(digest, _)| *digest))?;
         for (digest, temp) in temps {
             self.rename(temp, digest)?;
         }
@@ -164,7 +166,8 @@ impl BlobStore {
     /// Moves a synced temporary file to its name. Somebody may have put the same
     /// bytes meanwhile: replacing them is harmless, and cures a damaged file.
     fn rename(&self, temp: TempPath, digest: Digest) -> io::Result<()> {
-        let to: PathBuf = self.path(digest);
+        let to = self.path(digest);
+        self.create_folders(iter::once(digest))?;
         let temp = match temp.persist(&to) {
             Ok(()) => return Ok(()),
             Err(refused) if refused.error.kind() == io::ErrorKind::NotFound => refused.path,
@@ -176,10 +179,27 @@ impl BlobStore {
             }
             Err(refused) => return Err(refused.error),
         };
-        // Somebody tidied up the folder.
-        durable::create_private_folder(&self.folder(digest))?;
-        durable::sync_folder(self.dir())?;
+        // Somebody has tidied up.
+        self.folders[usize::from(digest.0[0])].store(false, Ordering::Relaxed);
+        self.create_folders(iter::once(digest))?;
         temp.persist(&to).map_err(|refused| refused.error)
+    }
+
+    /// Creates the fan-out folders of these blobs where they are missing. Another
+    /// process may have created one a moment ago and not synced it yet, so each
+    /// process does so itself, once.
+    fn create_folders(&self, digests: impl Iterator<Item = Digest> + Clone) -> io::Result<()> {
+        let is_there = |digest: Digest| &self.folders[usize::from(digest.0[0])];
+        let missing = digests.filter(|digest| !is_there(*digest).load(Ordering::Relaxed));
+        if missing.clone().next().is_none() {
+            return Ok(());
+        }
+        for digest in missing.clone() {
+            durable::create_private_folder(&self.folder(digest))?;
+        }
+        durable::sync_folder(self.dir())?;
+        missing.for_each(|digest| is_there(digest).store(true, Ordering::Relaxed));
+        Ok(())
     }
 }
 

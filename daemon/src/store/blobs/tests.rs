@@ -1,11 +1,4 @@
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Write,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Instant,
-};
+use std::{collections::BTreeSet, fs::File, io::Write, sync::atomic::Ordering, thread, time::Instant};
 
 use tempfile::TempDir;
 
@@ -69,6 +62,17 @@ fn many_blobs_come_out_in_the_order_in_which_they_went_in() {
 }
 
 #[test]
+fn thousands_of_small_blobs_take_seconds_not_minutes() {
+    let it = fixture();
+    let started = Instant::now();
+    let contents = (0..2_000u32).map(|n| n.to_le_bytes().repeat(256));
+    let blobs = it.store.put_many(contents).unwrap();
+    println!("2,000 blobs of 1 KiB: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!((blobs.len(), it.files().len(), it.temps()), (2_000, 2_000, 0));
+}
+
+#[test]
 fn damage_is_noticed_set_aside_and_cured_by_the_next_put() {
     let it = fixture();
     let blob = it.store.put(b"a lantern").unwrap();
@@ -89,6 +93,9 @@ fn damage_is_noticed_set_aside_and_cured_by_the_next_put() {
         assert_eq!(it.store.put(b"a lantern").unwrap(), blob);
         assert_eq!(it.store.get(digest(&blob)).unwrap(), b"a lantern");
     }
+    // A folder that somebody removed comes back.
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    it.store.put(b"a lantern").unwrap();
     // A short file is cured even before anybody reads it.
     fs::write(&path, b"a lan").unwrap();
     it.store.put(b"a lantern").unwrap();
@@ -102,12 +109,14 @@ fn links_and_pipes_are_no_blobs_and_nothing_is_read_through_them() {
     let secret = it.dir.path().join("secret");
     fs::write(&secret, b"a lantern").unwrap();
     let name = Digest::of(b"a lantern");
+    fs::create_dir(it.store.folder(name)).unwrap();
     std::os::unix::fs::symlink(&secret, it.store.path(name)).unwrap();
     assert!(!it.store.contains(name));
     assert_eq!(it.store.open_blob(name).unwrap_err().kind(), io::ErrorKind::InvalidData);
     assert_eq!(it.store.get(name).unwrap_err().kind(), io::ErrorKind::InvalidData);
 
     let pipe = Digest::of(b"pipe");
+    fs::create_dir(it.store.folder(pipe)).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, it.store.path(pipe), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
         .unwrap();
     assert_eq!(it.store.open_blob(pipe).unwrap_err().kind(), io::ErrorKind::InvalidData);

@@ -4,7 +4,7 @@
 //! outline crosses itself or turns back on itself in a corner; parts that lie
 //! over one another without crossing are found by drawing them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use glam::{DVec2, DVec3};
 
@@ -34,7 +34,7 @@ pub fn take_bad_faces(chart: &mut Chart, surface: &Surface) -> Vec<u32> {
     for _ in 0..ROUNDS {
         let borders = borders(chart, surface, &is_member);
         let mut folded = faces_at_crossings(&borders, low, size);
-        folded.extend(faces_at_folds(chart, surface.faces, &borders));
+        folded.extend(faces_at_folds(chart, &borders));
         if folded.is_empty() {
             break;
         }
@@ -65,7 +65,6 @@ fn take(chart: &mut Chart, is_bad: impl Fn(u32, [DVec2; 3]) -> bool) -> Vec<u32>
 struct Border {
     from: DVec2,
     to: DVec2,
-    ends: [u32; 2],
     face: u32,
     area: f64,
 }
@@ -82,7 +81,8 @@ fn faces_at_crossings(borders: &[Border], low: DVec2, size: f64) -> BTreeSet<u32
         for (x, y) in (first.x..=last.x).flat_map(|x| (first.y..=last.y).map(move |y| (x, y))) {
             let here = cells.entry([x, y]).or_default();
             for b in here.iter().map(|&j| &borders[j as usize]) {
-                if !a.ends.iter().any(|v| b.ends.contains(v)) && cross(a, b) {
+                let touch = [a.from, a.to].iter().any(|p| [b.from, b.to].contains(p));
+                if !touch && cross(a, b) {
                     found.insert(if a.area <= b.area { a.face } else { b.face });
                 }
             }
@@ -92,12 +92,14 @@ fn faces_at_crossings(borders: &[Border], low: DVec2, size: f64) -> BTreeSet<u32
     found
 }
 
-/// Around vertices on the outline, of each two faces that overlap the smaller one.
-fn faces_at_folds(chart: &Chart, faces: &[[u32; 3]], borders: &[Border]) -> BTreeSet<u32> {
-    let mut fans: BTreeMap<u32, Vec<Wedge>> = borders.iter().map(|b| (b.ends[0], Vec::new())).collect();
+/// Around places on the outline, of each two faces that overlap the smaller one.
+/// Vertices that only depth tells apart are one place.
+fn faces_at_folds(chart: &Chart, borders: &[Border]) -> BTreeSet<u32> {
+    let place = |p: DVec2| (p + DVec2::ZERO).to_array().map(f64::to_bits);
+    let mut fans: HashMap<[u64; 2], Vec<Wedge>> = borders.iter().map(|b| (place(b.from), Vec::new())).collect();
     for (&face, corners) in chart.faces.iter().zip(&chart.corners) {
         for k in 0..3 {
-            if let Some(fan) = fans.get_mut(&faces[face as usize][k]) {
+            if let Some(fan) = fans.get_mut(&place(corners[k])) {
                 let [at, next, last] = [corners[k], corners[(k + 1) % 3], corners[(k + 2) % 3]];
                 fan.push(Wedge { first: last - at, last: next - at, face, area: signed_area(*corners) });
             }
@@ -138,17 +140,9 @@ impl Wedge {
 fn borders(chart: &Chart, surface: &Surface, is_member: &[bool]) -> Vec<Border> {
     let mut borders = Vec::new();
     for (&face, corners) in chart.faces.iter().zip(&chart.corners) {
-        let vertices = surface.faces[face as usize];
         for (k, &neighbour) in surface.neighbours[face as usize].iter().enumerate() {
             if neighbour == NONE || !is_member[neighbour as usize] {
-                let next = (k + 1) % 3;
-                borders.push(Border {
-                    from: corners[k],
-                    to: corners[next],
-                    ends: [vertices[k], vertices[next]],
-                    face,
-                    area: signed_area(*corners),
-                });
+                borders.push(Border { from: corners[k], to: corners[(k + 1) % 3], face, area: signed_area(*corners) });
             }
         }
     }

@@ -58,7 +58,7 @@ pub fn lay_out(surface: &Surface, members: Vec<u32>, view: &View, spread: f64) -
 pub fn is_upright(corners: [DVec2; 3], chart_size: f64) -> bool {
     let [a, b, c] = corners;
     let longest = (b - a).length().max((c - b).length()).max((a - c).length());
-    signed_area(corners) > 1e-6 * chart_size * longest
+    signed_area(corners) > 1e-5 * chart_size * longest
 }
 
 fn relaxed(points: &[Vec3], projected: Vec<DVec2>, triangles: &[[u32; 3]], inner: &[bool], spread: f64) -> Vec<DVec2> {
