@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn the_object_fills_the_frame_up_to_the_margin() {
         for mesh in
-            [ball(), cuboid(Vec3::new(7.0, 1.0, -3.0), Vec3::new(3.0, 1.0, 0.2)), lens(Vec2::new(0.01, 0.3), 0.01, 20)]
+            [ball(), cuboid(Vec3::new(7.0, 1.0, -3.0), Vec3::new(3.0, 1.0, 0.2)), lens(Vec2::new(0.06, 0.3), 0.05, 20)]
         {
             let [left, right, top, bottom] = opaque_box(&render(&mesh, &maps([200; 3]), &transparent(200)));
             let longer = (right - left).max(bottom - top) as f32 + 1.0;
