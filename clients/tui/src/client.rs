@@ -145,8 +145,11 @@ fn start(folders: &Folders) -> Result<Client, Failure> {
             return Ok(client);
         }
         match child.try_wait() {
-            // Another one was faster: it will answer.
-            Ok(Some(status)) if status.code() == Some(EXIT_ALREADY_RUNNING) => {}
+            // Another one was faster and will answer, or an old one is about to be gone.
+            Ok(Some(status)) if status.code() == Some(EXIT_ALREADY_RUNNING) => {
+                thread::sleep(Duration::from_millis(100));
+                child = spawn(&program, folders, &said)?;
+            }
             Ok(Some(status)) => {
                 let said = fs::read_to_string(&said).unwrap_or_default();
                 let reason = said.lines().last().unwrap_or("it said nothing").to_owned();

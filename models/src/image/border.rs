@@ -11,8 +11,12 @@ const RING: usize = 3;
 /// A background is plain when its colours scatter no more than this around a
 /// smooth surface (OKLab distance) ...
 const PLAIN_SIGMA: f32 = 0.03;
-/// ... and at least this share of the ring belongs to it.
-const PLAIN_SHARE: f32 = 0.6;
+/// ... and at least this share of the ring belongs to it, or a smaller one when
+/// the rest is in one place: an object may touch the border.
+const PLAIN_SHARE: f32 = 0.85;
+const TOUCHED_SHARE: f32 = 0.6;
+/// How far from the surface what belongs to it may be.
+const PLAIN_REACH: f32 = 0.035;
 /// Colours closer than this belong to one cluster.
 const CLUSTER_RADIUS: f32 = 0.09;
 const MAX_CLUSTERS: usize = 12;
@@ -63,6 +67,11 @@ impl Frame {
 }
 
 impl Frame {
+    /// The same frame in a picture of half the size, rounded up.
+    pub fn halved(&self) -> Frame {
+        Frame { left: self.left / 2, top: self.top / 2, right: self.right.div_ceil(2), bottom: self.bottom.div_ceil(2) }
+    }
+
     /// Where in the ring, whose outermost line comes first, the corners are.
     fn corners(&self) -> [usize; 4] {
         let (width, height) = (self.right - self.left, self.bottom - self.top);
@@ -81,7 +90,7 @@ pub fn examine(lab: &Plane<Lab>) -> Border {
     let ring = frame.ring(RING);
     let samples: Vec<(Place, Lab)> =
         ring.iter().map(|(x, y)| (place(*x, *y, lab.width, lab.height), lab.at(*x, *y))).collect();
-    let surface = Surface::fit(&samples).filter(|surface| surface.sigma < PLAIN_SIGMA && surface.inliers > PLAIN_SHARE);
+    let surface = Surface::fit(&samples).filter(|surface| is_plain(surface, &samples, &frame));
     let mut seeds = Plane::filled(lab.width, lab.height, false);
     let mut mark = |(x, y): (usize, usize)| seeds.data[y * lab.width + x] = true;
     match &surface {
@@ -103,6 +112,25 @@ pub fn examine(lab: &Plane<Lab>) -> Border {
         }
     }
     Border { frame, seeds, surface }
+}
+
+fn is_plain(surface: &Surface, samples: &[(Place, Lab)], frame: &Frame) -> bool {
+    let reach = surface.reach().max(PLAIN_REACH);
+    let belongs: Vec<usize> =
+        samples.iter().map(|(place, c)| usize::from(distance(c, &surface.at(*place)) < reach)).collect();
+    let share = belongs.iter().sum::<usize>() as f32 / belongs.len().max(1) as f32;
+    let outer = &belongs[..frame.ring(1).len()];
+    let touched = touch(outer, 0, frame);
+    surface.sigma < PLAIN_SIGMA && share > if touched { TOUCHED_SHARE } else { PLAIN_SHARE }
+}
+
+/// Whether the pixels of `cluster` lie in one place along the ring, away from its
+/// corners: something touches the border there.
+fn touch(outer: &[usize], cluster: usize, frame: &Frame) -> bool {
+    let n = outer.iter().filter(|o| **o == cluster).count();
+    let (members, first, length) = longest_run(outer, cluster);
+    let covers = |corner: usize| (0..2).any(|lap| (first..first + length).contains(&(corner + lap * outer.len())));
+    n > 0 && members as f32 > 0.85 * n as f32 && !frame.corners().into_iter().any(covers)
 }
 
 /// The part of the picture inside bars of one colour along its sides
@@ -135,7 +163,8 @@ fn bar(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> usize {
         return 0;
     }
     // Scaling mixes the line at the edge.
-    if share_unlike(&line((end + 1).min(n_lines - 1)), 0.06) > 0.7 { end + 1 } else { 0 }
+    let beyond = line((end + 2).min(n_lines - 1));
+    if share_unlike(&beyond, 0.06) > 0.5 { end + 1 } else { 0 }
 }
 
 /// For each pixel of the frame's ring whether its colour is one of the background's: found in more than one
@@ -149,11 +178,7 @@ fn background_colours(ring: &[Lab], frame: &Frame) -> Vec<bool> {
         let outer = &owner[..n_outer];
         let n = outer.iter().filter(|o| **o == cluster).count();
         let share = n as f32 / n_outer.max(1) as f32;
-        let (members, first, length) = longest_run(outer, cluster);
-        let one_place = n > 0 && members as f32 > 0.85 * n as f32;
-        let has_corner =
-            frame.corners().iter().any(|c| (0..2).any(|lap| (first..first + length).contains(&(c + lap * n_outer))));
-        *is_background = !(one_place && !has_corner && (0.01..0.22).contains(&share));
+        *is_background = !(touch(outer, cluster, frame) && (0.01..0.22).contains(&share));
     }
     let share = owner.iter().filter(|o| is_background[**o]).count() as f32 / owner.len().max(1) as f32;
     if share < 0.5 {

@@ -18,63 +18,112 @@ pub struct Component {
     pub centre: (f32, f32),
 }
 
-/// The component each pixel belongs to. Set parts connect through corners, unset
+/// A horizontal stretch of equal pixels.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub y: usize,
+    /// Columns `left..right`.
+    pub left: usize,
+    pub right: usize,
+    pub component: usize,
+}
+
+/// All runs of a mask, row by row from the left, and the components they make up,
+/// in the order of their first pixel. Set parts connect through corners, unset
 /// ones do not, so that a diagonal line separates.
-pub fn components(mask: &Plane<bool>) -> (Plane<u32>, Vec<Component>) {
+pub fn components(mask: &Plane<bool>) -> (Vec<Run>, Vec<Component>) {
     let (width, height) = (mask.width, mask.height);
-    let mut owner = Plane::filled(width, height, u32::MAX);
-    let mut found = Vec::new();
-    let mut stack = Vec::new();
-    for start in 0..mask.data.len() {
-        if owner.data[start] != u32::MAX {
-            continue;
-        }
-        let label = mask.data[start];
-        let id = found.len() as u32;
-        let mut component = Component {
-            label,
-            area: 0,
-            on_border: 0,
-            left: width,
-            right: 0,
-            top: height,
-            bottom: 0,
-            centre: (0.0, 0.0),
-        };
-        let (mut sum_x, mut sum_y) = (0u64, 0u64);
-        owner.data[start] = id;
-        stack.push(start);
-        while let Some(at) = stack.pop() {
-            let (x, y) = (at % width, at / width);
-            component.area += 1;
-            component.on_border += usize::from(x == 0 || y == 0 || x + 1 == width || y + 1 == height);
-            component.left = component.left.min(x);
-            component.right = component.right.max(x);
-            component.top = component.top.min(y);
-            component.bottom = component.bottom.max(y);
-            sum_x += x as u64;
-            sum_y += y as u64;
-            for row in y.saturating_sub(1)..(y + 2).min(height) {
-                for column in x.saturating_sub(1)..(x + 2).min(width) {
-                    let next = row * width + column;
-                    let diagonal = row != y && column != x;
-                    if mask.data[next] == label && owner.data[next] == u32::MAX && (label || !diagonal) {
-                        owner.data[next] = id;
-                        stack.push(next);
-                    }
-                }
+    let mut runs: Vec<Run> = Vec::new();
+    let mut parents: Vec<usize> = Vec::new();
+    let mut above = 0..0;
+    for y in 0..height {
+        let row = mask.row(y);
+        let first = runs.len();
+        let mut over = above.start;
+        let mut left = 0;
+        while left < width {
+            let label = row[left];
+            let right = left + row[left..].iter().take_while(|v| **v == label).count();
+            let run = runs.len();
+            runs.push(Run { y, left, right, component: run });
+            parents.push(run);
+            // Set runs look one pixel further to both sides.
+            let reach = usize::from(label);
+            while over < above.end && runs[over].right + reach <= left {
+                over += 1;
             }
+            let mut other = over;
+            while other < above.end && runs[other].left < right + reach {
+                if mask.at(runs[other].left, y - 1) == label {
+                    join(&mut parents, run, other);
+                }
+                other += 1;
+            }
+            left = right;
         }
-        component.centre = (sum_x as f32 / component.area as f32, sum_y as f32 / component.area as f32);
-        found.push(component);
+        above = first..runs.len();
     }
-    (owner, found)
+
+    let mut ids = vec![usize::MAX; runs.len()];
+    let mut found: Vec<Component> = Vec::new();
+    let mut sums: Vec<(f64, f64)> = Vec::new();
+    for i in 0..runs.len() {
+        let root = root(&mut parents, i);
+        let Run { y, left, right, .. } = runs[i];
+        if ids[root] == usize::MAX {
+            ids[root] = found.len();
+            let (label, centre) = (mask.at(left, y), (0.0, 0.0));
+            found.push(Component { label, area: 0, on_border: 0, left, right: 0, top: y, bottom: y, centre });
+            sums.push((0.0, 0.0));
+        }
+        let id = ids[root];
+        runs[i].component = id;
+        let (component, n) = (&mut found[id], right - left);
+        component.area += n;
+        component.on_border += match y {
+            _ if y == 0 || y + 1 == height => n,
+            _ => (usize::from(left == 0) + usize::from(right == width)).min(n),
+        };
+        component.left = component.left.min(left);
+        component.right = component.right.max(right - 1);
+        component.bottom = y;
+        sums[id].0 += (left + right - 1) as f64 * n as f64 / 2.0;
+        sums[id].1 += (y * n) as f64;
+    }
+    for (component, (x, y)) in found.iter_mut().zip(sums) {
+        let n = component.area as f64;
+        component.centre = ((x / n) as f32, (y / n) as f32);
+    }
+    (runs, found)
+}
+
+/// A mask that is set where `keep` says so of the component.
+pub fn select(width: usize, height: usize, runs: &[Run], keep: impl Fn(usize) -> bool) -> Plane<bool> {
+    let mut out = Plane::filled(width, height, false);
+    for run in runs.iter().filter(|run| keep(run.component)) {
+        out.data[run.y * width + run.left..run.y * width + run.right].fill(true);
+    }
+    out
+}
+
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    while parents[at] != at {
+        parents[at] = parents[parents[at]];
+        at = parents[at];
+    }
+    at
+}
+
+/// The earlier run becomes the root.
+fn join(parents: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(parents, a), root(parents, b));
+    parents[a.max(b)] = a.min(b);
 }
 
 /// Keeps the main part, the largest and most central, and what belongs to it by
 /// size and nearness; fills holes of fewer than `pinhole` of the main part's area.
 pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
-    let (owner, found) = components(mask);
+    let (runs, found) = components(mask);
     let (width, height) = (mask.width as f32, mask.height as f32);
     let score = |c: &Component| {
         let (u, v) = (2.0 * c.centre.0 / width - 1.0, 2.0 * c.centre.1 / height - 1.0);
@@ -97,7 +146,7 @@ pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
             }
         })
         .collect();
-    Plane { width: mask.width, height: mask.height, data: owner.data.iter().map(|id| kept[*id as usize]).collect() }
+    select(mask.width, mask.height, &runs, |component| kept[component])
 }
 
 /// Distance between the bounds of two components, in pixels; 0 when they overlap.
@@ -128,6 +177,39 @@ mod tests {
         assert_eq!((n_set, found.len()), (1, 3));
         assert_eq!(found[0].area, 4);
         assert_eq!(found[0].on_border, 2);
+    }
+
+    #[test]
+    fn agrees_with_a_flood_fill() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        for round in 0..60 {
+            let (width, height) = (rng.usize(1..24), rng.usize(1..24));
+            let share = 0.2 + 0.1 * (round % 6) as f32;
+            let mask = Plane { width, height, data: (0..width * height).map(|_| rng.f32() < share).collect() };
+            let mut areas = Vec::new();
+            let mut seen = vec![false; width * height];
+            for start in 0..seen.len() {
+                let (mut stack, mut area) = (vec![start], 0);
+                while let Some(at) = stack.pop() {
+                    if std::mem::replace(&mut seen[at], true) {
+                        continue;
+                    }
+                    area += 1;
+                    for next in 0..seen.len() {
+                        let (dx, dy) = ((next % width).abs_diff(at % width), (next / width).abs_diff(at / width));
+                        let near = if mask.data[at] { dx.max(dy) == 1 } else { dx + dy == 1 };
+                        if near && !seen[next] && mask.data[next] == mask.data[at] {
+                            stack.push(next);
+                        }
+                    }
+                }
+                if area > 0 {
+                    areas.push((mask.data[start], area));
+                }
+            }
+            let found: Vec<(bool, usize)> = components(&mask).1.iter().map(|c| (c.label, c.area)).collect();
+            assert_eq!(found, areas, "{width}x{height}");
+        }
     }
 
     #[test]

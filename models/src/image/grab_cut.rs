@@ -8,149 +8,153 @@
 
 use super::{
     barrier::barrier_distance,
-    border::{Border, place},
+    border::{Border, Frame, place},
     graph_cut::{DIRECTIONS, GridGraph},
-    mixture::{Fit, Mixture},
-    oklab::Lab,
-    plane::Plane,
-    shadow::soft_shadow,
-    surface::{Place, Surface, distance},
+    ground::{Ground, ground},
+    model::{Label, Model},
+    oklab::{self, Lab},
+    plane::{Plane, shrink},
+    surface::distance,
 };
 use crate::error::StageError;
 
-const ROUNDS: usize = 5;
-/// Evidence (log likelihood ratio) is cut off here, in nats.
-const EVIDENCE_LIMIT: f32 = 24.0;
+/// Cuts at half size while the models settle.
+pub const ROUNDS: usize = 4;
 /// Cost of cutting between two equal pixels, in nats.
 const SMOOTHNESS: f32 = 14.0;
 /// Capacity of one nat.
 const SCALE: f32 = 256.0;
+const SMALLEST_CONTRAST: f32 = 4e-4;
 /// Evidence of pixels in soft shadow, in nats.
 const SHADOW_EVIDENCE: f32 = -6.0;
+/// Least evidence of what a plain background does not explain, in nats.
+const UNEXPLAINED_EVIDENCE: f32 = 2.0;
 /// Half the width of the band that is cut again at a larger size, in pixels of it.
 const BAND: usize = 3;
+/// Pixels further than this many times a plain background's reach from it are
+/// cut again wherever they are: thin parts are lost at smaller sizes.
+const CLEARLY_OFF: f32 = 4.0;
 
 pub struct Segmentation {
     /// Whether a pixel is the object.
     pub labels: Plane<bool>,
     pub model: Model,
-    pub shadow: Plane<bool>,
+    /// What a plain background shows; `Other` everywhere when it is not plain.
+    pub ground: Plane<Ground>,
+    contrast: f32,
 }
 
-pub struct Model {
-    surface: Option<Surface>,
-    /// Of colours minus the surface, if there is one.
-    background: Mixture,
-    object: Mixture,
-}
-
-impl Model {
-    /// Log of how many times likelier a colour is the object's than the background's.
-    pub fn evidence(&self, colour: &Lab, place: Place) -> f32 {
-        let seen = match &self.surface {
-            Some(surface) => minus(colour, &surface.at(place)),
-            None => *colour,
-        };
-        let evidence = self.object.log_density(colour) - self.background.log_density(&seen);
-        evidence.clamp(-EVIDENCE_LIMIT, EVIDENCE_LIMIT)
-    }
-
-    /// `None` when there is nothing on one of the sides.
-    fn learn(lab: &Plane<Lab>, border: &Border, labels: &Plane<bool>, skip: &Plane<bool>) -> Option<Model> {
-        let (mut object, mut background) = (Vec::new(), Vec::new());
-        let mut samples = Vec::new();
-        for y in border.frame.top..border.frame.bottom {
-            for x in border.frame.left..border.frame.right {
-                let at = y * lab.width + x;
-                match (labels.data[at], skip.data[at]) {
-                    (true, _) => object.push(lab.data[at]),
-                    (false, false) => {
-                        background.push(lab.data[at]);
-                        samples.push((place(x, y, lab.width, lab.height), lab.data[at]));
-                    }
-                    (false, true) => {}
-                }
-            }
-        }
-        let surface = match &border.surface {
-            Some(before) => {
-                let step = (samples.len() / 4096).max(1);
-                let some: Vec<(Place, Lab)> = samples.iter().step_by(step).copied().collect();
-                Some(Surface::fit(&some).filter(|s| s.sigma <= before.sigma * 1.5 + 0.005).unwrap_or(before.clone()))
-            }
-            None => None,
-        };
-        if let Some(surface) = &surface {
-            for (residual, (place, colour)) in background.iter_mut().zip(&samples) {
-                *residual = minus(colour, &surface.at(*place));
-            }
-        }
-        let blur = surface.as_ref().map_or(0.012, |s| s.sigma.max(0.006));
-        let n_gaussians = if surface.is_some() { 3 } else { 6 };
-        Some(Model {
-            background: Mixture::fit(&background, &Fit { n_gaussians, blur, outliers: 0.001 })?,
-            object: Mixture::fit(&object, &Fit { n_gaussians: 6, blur: 0.015, outliers: 0.05 })?,
-            surface,
-        })
-    }
+/// A picture at one size, and what is fixed of it.
+struct Level<'a> {
+    lab: &'a Plane<Lab>,
+    ground: Plane<Ground>,
+    /// Surely background.
+    fixed: Plane<bool>,
+    frame: Frame,
 }
 
 /// Finds the object in a picture of a few hundred pixels a side. `None` when there
-/// is nothing but background. `poll` is called every few milliseconds.
+/// is nothing but background. `poll` is called with the number of cuts done, every
+/// few milliseconds.
 pub fn segment(
     lab: &Plane<Lab>,
     border: &Border,
     poll: &dyn Fn(usize) -> Result<(), StageError>,
 ) -> Result<Option<Segmentation>, StageError> {
     let (width, height) = (lab.width, lab.height);
-    let nothing = Plane::filled(width, height, false);
-    let shadow = border.surface.as_ref().map_or(nothing, |surface| soft_shadow(lab, surface, &border.seeds));
-    let mut labels = first_guess(lab, border, &shadow);
-    let fixed = Plane::from_fn(width, height, |x, y| border.seeds.at(x, y) || !border.frame.contains(x, y));
+    let full = Level {
+        lab,
+        ground: match &border.surface {
+            Some(surface) => ground(lab, surface, &border.seeds),
+            None => Plane::filled(width, height, Ground::Other),
+        },
+        fixed: Plane::from_fn(width, height, |x, y| border.seeds.at(x, y) || !border.frame.contains(x, y)),
+        frame: border.frame,
+    };
+    poll(0)?;
+    #[cfg(debug_assertions)]
+    if std::env::var("DUMPG").is_ok() {
+        let mut im = ::image::RgbImage::new(width as u32, height as u32);
+        for (p, g) in im.pixels_mut().zip(&full.ground.data) {
+            p.0 = match g {
+                Ground::Open => [255, 255, 255],
+                Ground::Shadow => [128, 128, 128],
+                Ground::Hole => [0, 0, 255],
+                Ground::Enclosed => [0, 255, 0],
+                Ground::Other => [0, 0, 0],
+            };
+        }
+        im.save("/tmp/cutw/ground.png").unwrap();
+    }
+
+    let (mut labels, n_done) = if border.surface.is_some() {
+        (unlike_ground(&full), ROUNDS - 1)
+    } else {
+        let Some(labels) = settle(&full, border, poll)? else { return Ok(None) };
+        (labels, ROUNDS)
+    };
     let mut model = None;
+    for round in n_done..=ROUNDS {
+        let Some(learnt) = learn(&full, &labels, border) else { return Ok(None) };
+        labels = cut_all(&full, &learnt, &|| poll(round + 1))?;
+        model = Some(learnt);
+    }
+    Ok(model.map(|model| Segmentation { labels, model, ground: full.ground, contrast: contrast_of(lab) }))
+}
+
+/// Cuts at half the size until little changes. Labels are of the full size.
+fn settle(
+    full: &Level,
+    border: &Border,
+    poll: &dyn Fn(usize) -> Result<(), StageError>,
+) -> Result<Option<Plane<bool>>, StageError> {
+    let (width, height) = (full.lab.width, full.lab.height);
+    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    let small = Level {
+        lab: &shrink(full.lab, half_width, half_height),
+        ground: full.ground.nearest(half_width, half_height),
+        fixed: full.fixed.nearest(half_width, half_height),
+        frame: border.frame.halved(),
+    };
+    let mut labels = beyond_barriers(&small);
     for round in 0..ROUNDS {
-        poll(round)?;
-        let Some(learnt) = Model::learn(lab, border, &labels, &shadow) else { return Ok(None) };
-        let evidence = Plane::from_fn(width, height, |x, y| match (fixed.at(x, y), shadow.at(x, y)) {
-            (true, _) => f32::NEG_INFINITY,
-            (_, true) => SHADOW_EVIDENCE,
-            _ => learnt.evidence(&lab.at(x, y), place(x, y, width, height)),
-        });
-        let next = cut(lab, &evidence, &|| poll(round))?;
+        let Some(model) = learn(&small, &labels, border) else { return Ok(None) };
+        let next = cut_all(&small, &model, &|| poll(round + 1))?;
         let n_changed = next.data.iter().zip(&labels.data).filter(|(a, b)| a != b).count();
         labels = next;
-        model = Some(learnt);
-        if n_changed * 2000 < width * height {
+        if n_changed * 1000 < half_width * half_height {
             break;
         }
     }
-    Ok(model.map(|model| Segmentation { labels, model, shadow }))
+    Ok(Some(labels.nearest(width, height)))
 }
 
-fn first_guess(lab: &Plane<Lab>, border: &Border, shadow: &Plane<bool>) -> Plane<bool> {
-    let inside = |x: usize, y: usize| border.frame.contains(x, y) && !border.seeds.at(x, y);
-    if let Some(surface) = &border.surface {
-        let limit = surface.reach() * 1.3;
-        return Plane::from_fn(lab.width, lab.height, |x, y| {
-            let off = distance(&lab.at(x, y), &surface.at(place(x, y, lab.width, lab.height)));
-            inside(x, y) && off > limit && !shadow.at(x, y)
-        });
-    }
-    let barrier = barrier_distance(lab, &border.seeds);
-    let central = Plane::from_fn(lab.width, lab.height, |x, y| {
-        let (u, v) = place(x, y, lab.width, lab.height);
+/// First guess on a plain background: all that is not the background's.
+fn unlike_ground(level: &Level) -> Plane<bool> {
+    Plane::from_fn(level.lab.width, level.lab.height, |x, y| {
+        !level.fixed.at(x, y) && matches!(level.ground.at(x, y), Ground::Enclosed | Ground::Other)
+    })
+}
+
+/// First guess on any other background: what is behind high barriers, preferably
+/// in the middle.
+fn beyond_barriers(level: &Level) -> Plane<bool> {
+    let (width, height) = (level.lab.width, level.lab.height);
+    let barrier = barrier_distance(level.lab, &level.fixed);
+    let central = Plane::from_fn(width, height, |x, y| {
+        let (u, v) = place(x, y, width, height);
         barrier.at(x, y) * (-0.8 * (u * u + v * v)).exp()
     });
-    let threshold = otsu(central.data.iter().copied());
-    Plane::from_fn(lab.width, lab.height, |x, y| inside(x, y) && central.at(x, y) > threshold)
+    let threshold = otsu(&central.data);
+    central.map(|value| value > threshold)
 }
 
 /// The threshold between two groups of values that differ most (Otsu, 1979).
-fn otsu(values: impl Iterator<Item = f32> + Clone) -> f32 {
+fn otsu(values: &[f32]) -> f32 {
     const BINS: usize = 128;
-    let top = values.clone().fold(0.0f32, f32::max).max(1e-6);
+    let top = values.iter().copied().fold(0.0f32, f32::max).max(1e-6);
     let mut histogram = [0.0f64; BINS];
-    values.for_each(|v| histogram[((v / top * BINS as f32) as usize).min(BINS - 1)] += 1.0);
+    values.iter().for_each(|v| histogram[((v / top * BINS as f32) as usize).min(BINS - 1)] += 1.0);
     let total: f64 = histogram.iter().sum();
     let mean: f64 = histogram.iter().enumerate().map(|(i, n)| i as f64 * n).sum::<f64>() / total;
     let (mut best, mut below, mut sum_below) = ((0.0, 0), 0.0, 0.0);
@@ -166,25 +170,72 @@ fn otsu(values: impl Iterator<Item = f32> + Clone) -> f32 {
     top * best.1 as f32 / BINS as f32
 }
 
-/// Labels at the size of `lab`, a larger version of the segmented picture: a band
-/// around the known outline is cut again, and so are places whose colour speaks
-/// clearly against their label.
+fn learn(level: &Level, labels: &Plane<bool>, border: &Border) -> Option<Model> {
+    let labels = Plane::from_fn(labels.width, labels.height, |x, y| match (labels.at(x, y), level.ground.at(x, y)) {
+        (true, _) => Label::Object,
+        (false, Ground::Shadow) => Label::Unused,
+        (false, _) => Label::Background,
+    });
+    Model::learn(level.lab, &labels, &level.frame, border.surface.as_ref())
+}
+
+fn cut_all(level: &Level, model: &Model, poll: &dyn Fn() -> Result<(), StageError>) -> Result<Plane<bool>, StageError> {
+    let (width, height) = (level.lab.width, level.lab.height);
+    let unexplained = if model.background_is_clean() { UNEXPLAINED_EVIDENCE } else { f32::NEG_INFINITY };
+    let evidence = Plane::from_fn_parallel(width, height, |x, y| match level.fixed.at(x, y) {
+        true => f32::NEG_INFINITY,
+        false => weigh(level.ground.at(x, y), unexplained, || {
+            model.evidence(&level.lab.at(x, y), place(x, y, width, height))
+        }),
+    });
+    cut(level.lab, &evidence, contrast_of(level.lab), poll)
+}
+
+/// Evidence of a pixel, given what it is of a plain background. What the
+/// background does not explain speaks for the object at least by `unexplained`.
+fn weigh(ground: Ground, unexplained: f32, of_colour: impl Fn() -> f32) -> f32 {
+    match ground {
+        Ground::Shadow => SHADOW_EVIDENCE,
+        Ground::Enclosed | Ground::Other => of_colour().max(unexplained),
+        Ground::Open | Ground::Hole => of_colour(),
+    }
+}
+
+/// Labels at the size of `rgb` (sRGB-encoded), a larger version of the segmented
+/// picture: a band around the known outline is cut again. With `find_thin_parts`
+/// so is, on a plain background, all that is clearly no background.
 pub fn refine(
-    lab: &Plane<Lab>,
+    rgb: &Plane<[f32; 3]>,
     coarse: &Segmentation,
+    find_thin_parts: bool,
     poll: &dyn Fn() -> Result<(), StageError>,
 ) -> Result<Plane<bool>, StageError> {
-    let (width, height) = (lab.width, lab.height);
+    let (width, height) = (rgb.width, rgb.height);
     let labels = coarse.labels.nearest(width, height);
-    let shadow = coarse.shadow.nearest(width, height);
+    let ground = coarse.ground.nearest(width, height);
     let band = outline_band(&labels, BAND);
-    let evidence = Plane::from_fn(width, height, |x, y| match (band.at(x, y), labels.at(x, y)) {
-        (true, _) if shadow.at(x, y) => SHADOW_EVIDENCE,
-        (true, _) => coarse.model.evidence(&lab.at(x, y), place(x, y, width, height)),
-        (false, true) => f32::INFINITY,
-        (false, false) => f32::NEG_INFINITY,
+    let thin_parts_on = coarse.model.surface.as_ref().filter(|_| find_thin_parts);
+    let lab = match thin_parts_on {
+        Some(_) => oklab::from_srgb_plane(rgb),
+        None => oklab::from_srgb_where(rgb, &outline_band(&labels, BAND + 1)),
+    };
+    poll()?;
+    // The coarse pixels reach across the edge: their word is no more than neutral here.
+    let unexplained = if coarse.model.background_is_clean() { 0.0 } else { f32::NEG_INFINITY };
+    let clearly_off = |x: usize, y: usize| match thin_parts_on {
+        Some(surface) if ground.at(x, y) != Ground::Shadow => {
+            distance(&lab.at(x, y), &surface.at(place(x, y, width, height))) > CLEARLY_OFF * surface.reach()
+        }
+        _ => false,
+    };
+    let evidence = Plane::from_fn_parallel(width, height, |x, y| match labels.at(x, y) {
+        label if band.at(x, y) || (!label && clearly_off(x, y)) => {
+            weigh(ground.at(x, y), unexplained, || coarse.model.evidence(&lab.at(x, y), place(x, y, width, height)))
+        }
+        true => f32::INFINITY,
+        false => f32::NEG_INFINITY,
     });
-    cut(lab, &evidence, poll)
+    cut(&lab, &evidence, coarse.contrast, poll)
 }
 
 /// Pixels within `radius` (a square) of a change of label.
@@ -198,9 +249,10 @@ pub fn outline_band(labels: &Plane<bool>, radius: usize) -> Plane<bool> {
         }
     };
     for y in 0..height {
+        let row = labels.row(y);
+        let below = labels.row((y + 1).min(height - 1));
         for x in 0..width {
-            let label = labels.at(x, y);
-            if (x + 1 < width && labels.at(x + 1, y) != label) || (y + 1 < height && labels.at(x, y + 1) != label) {
+            if row[x] != below[x] || row[x] != row[(x + 1).min(width - 1)] {
                 mark(x, y);
             }
         }
@@ -209,68 +261,65 @@ pub fn outline_band(labels: &Plane<bool>, radius: usize) -> Plane<bool> {
 }
 
 /// Minimum cut for the evidence of each pixel, in nats for the object; infinite
-/// evidence fixes a label.
+/// evidence fixes a label. Colours that differ by `contrast` (squared OKLab
+/// distance) come apart for two fifths of the price of equal ones.
 fn cut(
     lab: &Plane<Lab>,
     evidence: &Plane<f32>,
+    contrast: f32,
     poll: &dyn Fn() -> Result<(), StageError>,
 ) -> Result<Plane<bool>, StageError> {
     let (width, height) = (lab.width, lab.height);
-    let contrast = 0.5 / mean_square_step(lab).max(4e-4);
-    let mut graph = GridGraph::new(width, height);
-    for y in 0..height {
-        for x in 0..width {
-            let at = y * width + x;
-            let here = evidence.data[at];
-            if here.is_finite() {
-                let capacity = (here.abs() * SCALE) as i32;
-                if here > 0.0 { graph.add_terminals(x, y, capacity, 0) } else { graph.add_terminals(x, y, 0, capacity) }
+    let members: Vec<u32> =
+        (0..evidence.data.len() as u32).filter(|i| evidence.data[*i as usize].is_finite()).collect();
+    let mut graph = GridGraph::new(width, height, &members);
+    poll()?;
+    for pixel in &members {
+        let (x, y) = (*pixel as usize % width, *pixel as usize / width);
+        let here = evidence.at(x, y);
+        let capacity = (here.abs() * SCALE) as i32;
+        let (mut from_source, mut to_sink) = if here > 0.0 { (capacity, 0) } else { (0, capacity) };
+        for (direction, (dx, dy)) in DIRECTIONS.iter().enumerate() {
+            let (Some(nx), Some(ny)) = (x.checked_add_signed(*dx as isize), y.checked_add_signed(*dy as isize)) else {
+                continue;
+            };
+            if nx >= width || ny >= height {
+                continue;
             }
-            for direction in [0, 2, 4, 6] {
-                let (dx, dy) = DIRECTIONS[direction];
-                let (Some(nx), ny) = (x.checked_add_signed(dx as isize), y + dy as usize) else { continue };
-                if nx >= width || ny >= height {
-                    continue;
-                }
-                let there = evidence.at(nx, ny);
-                if here.is_infinite() && there.is_infinite() {
-                    continue;
-                }
-                let d = distance(&lab.data[at], &lab.at(nx, ny));
-                let length = if direction >= 4 { std::f32::consts::SQRT_2 } else { 1.0 };
-                let capacity = (SCALE * SMOOTHNESS / length * (-contrast * d * d).exp()) as i32;
-                match (here.is_infinite(), there.is_infinite()) {
-                    (false, false) => graph.set_edge(x, y, direction, capacity),
-                    (true, _) if here > 0.0 => graph.add_terminals(nx, ny, capacity, 0),
-                    (true, _) => graph.add_terminals(nx, ny, 0, capacity),
-                    (_, true) if there > 0.0 => graph.add_terminals(x, y, capacity, 0),
-                    (_, true) => graph.add_terminals(x, y, 0, capacity),
-                }
+            let there = evidence.at(nx, ny);
+            // Every edge between two members is met from both of them.
+            if there.is_finite() && direction % 2 == 1 {
+                continue;
+            }
+            let d = distance(&lab.at(x, y), &lab.at(nx, ny));
+            let length = if direction >= 4 { std::f32::consts::SQRT_2 } else { 1.0 };
+            let capacity = (SCALE * SMOOTHNESS / length * (-0.5 / contrast * d * d).exp()) as i32;
+            match there {
+                f32::INFINITY => from_source += capacity,
+                f32::NEG_INFINITY => to_sink += capacity,
+                _ => graph.set_edge(x, y, direction, capacity),
             }
         }
+        graph.add_terminals(x, y, from_source, to_sink);
     }
     graph.cut(poll)?;
-    Ok(Plane::from_fn(width, height, |x, y| match evidence.at(x, y) {
-        f32::INFINITY => true,
-        f32::NEG_INFINITY => false,
-        _ => graph.is_source(x, y),
-    }))
+    let mut labels = evidence.map(|e| e == f32::INFINITY);
+    for pixel in &members {
+        let (x, y) = (*pixel as usize % width, *pixel as usize / width);
+        labels.data[*pixel as usize] = graph.is_source(x, y);
+    }
+    Ok(labels)
 }
 
-fn mean_square_step(lab: &Plane<Lab>) -> f32 {
-    let mut sum = 0.0f64;
-    let mut n = 0u32;
-    for y in 1..lab.height {
-        for x in 1..lab.width {
-            let d = distance(&lab.at(x, y), &lab.at(x - 1, y));
-            let e = distance(&lab.at(x, y), &lab.at(x, y - 1));
-            sum += f64::from(d * d + e * e);
-            n += 2;
+/// Mean, over the picture, of the squared distance between colours side by side,
+/// no less than what is seen with the naked eye.
+fn contrast_of(lab: &Plane<Lab>) -> f32 {
+    let (mut sum, mut n) = (0.0f64, 0u32);
+    for y in 0..lab.height {
+        for pair in lab.row(y).windows(2) {
+            sum += f64::from(distance(&pair[0], &pair[1]).powi(2));
+            n += 1;
         }
     }
-    (sum / f64::from(n.max(1))) as f32
-}
-
-fn minus(a: &Lab, b: &Lab) -> Lab {
-    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
+    ((sum / f64::from(n.max(1))) as f32).max(SMALLEST_CONTRAST)
 }

@@ -1,4 +1,5 @@
-//! Minimum cut of an 8-connected grid with a source and a sink.
+//! Minimum cut of a set of pixels, connected to their eight neighbours, with a
+//! source and a sink.
 //!
 //! Boykov and Kolmogorov, "An experimental comparison of min-cut/max-flow
 //! algorithms for energy minimization in vision", 2004: two search trees, kept
@@ -25,12 +26,12 @@ enum Tree {
     Sink,
 }
 
-/// Nodes are addressed by column and row. A frame of nodes without edges runs
-/// around them, so that no walk needs to look at the border.
+/// Nodes are some of the pixels of a picture, addressed by column and row.
 pub struct GridGraph {
     width: usize,
-    stride: usize,
-    offsets: [isize; 8],
+    /// The node of each pixel. Pixels without one share the last node, which has no edges.
+    nodes: Vec<u32>,
+    neighbours: Vec<[u32; 8]>,
     /// Residual capacity towards each neighbour.
     edges: Vec<[i32; 8]>,
     /// Residual capacity from the source (positive) or to the sink (negative).
@@ -48,21 +49,37 @@ pub struct GridGraph {
 }
 
 impl GridGraph {
-    /// A grid without edges.
-    pub fn new(width: usize, height: usize) -> Self {
-        let stride = width + 2;
-        let n_nodes = stride * (height + 2);
+    /// A graph of some pixels of a picture, without edges. `members` are their
+    /// indices, row by row, each once.
+    pub fn new(width: usize, height: usize, members: &[u32]) -> Self {
+        let n_nodes = members.len();
+        let mut nodes = vec![n_nodes as u32; width * height];
+        for (node, pixel) in members.iter().enumerate() {
+            nodes[*pixel as usize] = node as u32;
+        }
+        let mut neighbours = Vec::with_capacity(n_nodes + 1);
+        for pixel in members {
+            let (x, y) = (*pixel as usize % width, *pixel as usize / width);
+            neighbours.push(DIRECTIONS.map(|(dx, dy)| {
+                match (x.checked_add_signed(dx as isize), y.checked_add_signed(dy as isize)) {
+                    (Some(x), Some(y)) if x < width && y < height => nodes[y * width + x],
+                    _ => n_nodes as u32,
+                }
+            }));
+        }
+        neighbours.push([n_nodes as u32; 8]);
+        let n = n_nodes + 1;
         Self {
             width,
-            stride,
-            offsets: DIRECTIONS.map(|(dx, dy)| dy as isize * stride as isize + dx as isize),
-            edges: vec![[0; 8]; n_nodes],
-            terminals: vec![0; n_nodes],
-            tree: vec![Tree::Free; n_nodes],
-            parent: vec![NONE; n_nodes],
-            distance: vec![0; n_nodes],
-            stamp: vec![0; n_nodes],
-            queued: vec![false; n_nodes],
+            nodes,
+            neighbours,
+            edges: vec![[0; 8]; n],
+            terminals: vec![0; n],
+            tree: vec![Tree::Free; n],
+            parent: vec![NONE; n],
+            distance: vec![0; n],
+            stamp: vec![0; n],
+            queued: vec![false; n],
             active: VecDeque::new(),
             orphans: VecDeque::new(),
             time: 0,
@@ -71,12 +88,13 @@ impl GridGraph {
     }
 
     fn node(&self, x: usize, y: usize) -> usize {
-        debug_assert!(x < self.width);
-        (y + 1) * self.stride + x + 1
+        let node = self.nodes[y * self.width + x] as usize;
+        debug_assert!(node + 1 < self.edges.len(), "pixel {x}, {y} is not in the graph");
+        node
     }
 
     fn neighbour(&self, node: usize, direction: usize) -> usize {
-        node.wrapping_add_signed(self.offsets[direction])
+        self.neighbours[node][direction] as usize
     }
 
     /// Adds capacity from the source and to the sink, neither negative. What is
@@ -90,7 +108,7 @@ impl GridGraph {
     }
 
     /// Sets the capacity between a node and its neighbour in `direction`, the
-    /// same both ways, not negative. The neighbour must be inside the grid.
+    /// same both ways, not negative. Both pixels must be in the graph.
     pub fn set_edge(&mut self, x: usize, y: usize, direction: usize, capacity: i32) {
         let node = self.node(x, y);
         let neighbour = self.neighbour(node, direction);
@@ -376,7 +394,7 @@ mod tests {
         }
 
         fn solve(&self) -> (i64, Vec<bool>) {
-            let mut graph = GridGraph::new(self.width, self.height);
+            let mut graph = all_pixels(self.width, self.height);
             for node in 0..self.source.len() {
                 graph.add_terminals(node % self.width, node / self.width, self.source[node], self.sink[node]);
             }
@@ -387,6 +405,10 @@ mod tests {
             let side = (0..self.source.len()).map(|i| graph.is_source(i % self.width, i / self.width)).collect();
             (flow, side)
         }
+    }
+
+    fn all_pixels(width: usize, height: usize) -> GridGraph {
+        GridGraph::new(width, height, &(0..(width * height) as u32).collect::<Vec<_>>())
     }
 
     fn neighbour(node: usize, direction: usize, width: usize, height: usize) -> Option<usize> {
@@ -421,8 +443,20 @@ mod tests {
     }
 
     #[test]
+    fn pixels_left_out_carry_no_flow() {
+        // Two pixels side by side, and a third behind a gap.
+        let mut graph = GridGraph::new(4, 1, &[0, 1, 3]);
+        graph.add_terminals(0, 0, 7, 0);
+        graph.add_terminals(1, 0, 0, 5);
+        graph.add_terminals(3, 0, 0, 9);
+        graph.set_edge(0, 0, 0, 6);
+        assert_eq!(graph.cut(|| Ok::<(), Infallible>(())), Ok(5));
+        assert!(graph.is_source(0, 0) && !graph.is_source(3, 0));
+    }
+
+    #[test]
     fn an_error_from_poll_ends_the_search() {
-        let mut graph = GridGraph::new(200, 200);
+        let mut graph = all_pixels(200, 200);
         for y in 0..200 {
             for x in 0..200 {
                 graph.add_terminals(x, y, i32::from(x < 100), i32::from(x >= 100));

@@ -1,5 +1,7 @@
 //! From a mask to alpha: soft, and on the true edge at the picture's full size.
 
+use std::ops::Range;
+
 use ::image::RgbaImage;
 use rayon::prelude::*;
 
@@ -25,12 +27,11 @@ pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Pl
     let band = outline_band(mask, REACH);
     let input = mask.map(|set| f32::from(u8::from(set)));
     let n_strips = mask.height.div_ceil(TILE);
-    // Rows of the image whose centres lie in the first rows of the mask.
-    let image_row = |mask_row: usize| (2 * mask_row.min(mask.height) * height).div_ceil(2 * mask.height).min(height);
     let strips: Vec<Vec<u8>> = (0..n_strips)
         .into_par_iter()
         .map(|strip| {
-            let (top, bottom) = (image_row(strip * TILE), image_row((strip + 1) * TILE));
+            let rows = over(strip * TILE..(strip + 1) * TILE, mask.height, height);
+            let (top, bottom) = (rows.start, rows.end);
             let mut out = vec![0u8; width * (bottom - top)];
             fill_flat(&mut out, mask, top..bottom, width, height);
             for left in (0..mask.width).step_by(TILE) {
@@ -50,7 +51,7 @@ pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Pl
     Plane { width, height, data: strips.concat() }
 }
 
-fn fill_flat(out: &mut [u8], mask: &Plane<bool>, rows: std::ops::Range<usize>, width: usize, height: usize) {
+fn fill_flat(out: &mut [u8], mask: &Plane<bool>, rows: Range<usize>, width: usize, height: usize) {
     let columns: Vec<usize> = (0..width).map(|x| under(x, width, mask.width)).collect();
     for (row, y) in out.chunks_exact_mut(width).zip(rows) {
         let source = mask.row(under(y, height, mask.height));
@@ -63,6 +64,12 @@ fn fill_flat(out: &mut [u8], mask: &Plane<bool>, rows: std::ops::Range<usize>, w
 /// Index, among `mask_size`, of what lies under the centre of position `i` of `size`.
 fn under(i: usize, size: usize, mask_size: usize) -> usize {
     ((2 * i + 1) * mask_size / (2 * size)).min(mask_size - 1)
+}
+
+/// Positions, among `size`, whose centres lie over a range of `mask_size`.
+fn over(range: Range<usize>, mask_size: usize, size: usize) -> Range<usize> {
+    let first = |edge: usize| (2 * size * edge.min(mask_size)).saturating_sub(mask_size).div_ceil(2 * mask_size);
+    first(range.start)..if range.end >= mask_size { size } else { first(range.end) }
 }
 
 /// A rectangle of the mask.
@@ -99,17 +106,11 @@ impl Tile {
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| input.at(x0 + x, y0 + y)),
             &Options { radius: RADIUS, epsilon: EPSILON },
         );
-        let first = |edge: usize, size: usize, mask_size: usize| (edge * size).div_ceil(mask_size).saturating_sub(1);
-        let last = |edge: usize, size: usize, mask_size: usize| ((edge * size).div_ceil(mask_size) + 1).min(size);
         let raw = image.as_raw();
-        for y in first(self.top, height, mask_height)..last(self.bottom, height, mask_height) {
+        for y in over(self.top..self.bottom, mask_height, height) {
             let row = under(y, height, mask_height);
-            if !(self.top..self.bottom).contains(&row) {
-                continue;
-            }
-            for x in first(self.left, width, mask_width)..last(self.right, width, mask_width) {
-                let column = under(x, width, mask_width);
-                if !(self.left..self.right).contains(&column) || !band.at(column, row) {
+            for x in over(self.left..self.right, mask_width, width) {
+                if !band.at(under(x, width, mask_width), row) {
                     continue;
                 }
                 let at = (y * width + x) * 4;

@@ -5,8 +5,6 @@
 
 use super::oklab::Lab;
 
-/// Fits look at no more than about this many samples, evenly taken.
-const MAX_SAMPLES: usize = 8192;
 const ROUNDS: usize = 3;
 /// Clusters with a standard deviation below this are not split further.
 const SMALLEST_SPREAD: f32 = 0.01;
@@ -41,12 +39,10 @@ pub struct Fit {
 impl Mixture {
     /// `None` without samples.
     pub fn fit(samples: &[Lab], fit: &Fit) -> Option<Mixture> {
-        let step = samples.len().div_ceil(MAX_SAMPLES).max(1);
-        let samples: Vec<Lab> = samples.iter().step_by(step).copied().collect();
         if samples.is_empty() {
             return None;
         }
-        let mut clusters = vec![Moments::of(&samples)];
+        let mut clusters = vec![Moments::of(samples)];
         let mut owner = vec![0u8; samples.len()];
         while clusters.len() < fit.n_gaussians {
             let spread: Vec<(f32, Lab)> = clusters.iter().map(|c| largest_axis(&c.covariance())).collect();
@@ -61,7 +57,7 @@ impl Mixture {
                     *owner = added;
                 }
             }
-            clusters = gather(&samples, &owner, clusters.len() + 1);
+            clusters = gather(samples, &owner, clusters.len() + 1);
         }
         for _ in 0..ROUNDS {
             let mixture = Mixture::of(&clusters, fit);
@@ -69,7 +65,7 @@ impl Mixture {
             for (sample, owner) in samples.iter().zip(&mut owner) {
                 *owner = index[mixture.nearest(sample)] as u8;
             }
-            clusters = gather(&samples, &owner, clusters.len());
+            clusters = gather(samples, &owner, clusters.len());
         }
         Some(Mixture::of(&clusters, fit))
     }

@@ -14,6 +14,15 @@ pub fn from_srgb_plane(rgb: &Plane<[f32; 3]>) -> Plane<Lab> {
     rgb.map(|c| from_linear(c.map(|v| look_up(&table, v))))
 }
 
+/// As `from_srgb_plane`, but only where `wanted` is set; black elsewhere.
+pub fn from_srgb_where(rgb: &Plane<[f32; 3]>, wanted: &Plane<bool>) -> Plane<Lab> {
+    let table = linear_table();
+    Plane::from_fn_parallel(rgb.width, rgb.height, |x, y| match wanted.at(x, y) {
+        true => from_linear(rgb.at(x, y).map(|v| look_up(&table, v))),
+        false => [0.0; 3],
+    })
+}
+
 /// Linear sRGB to OKLab.
 fn from_linear([r, g, b]: [f32; 3]) -> Lab {
     let l = cube_root(0.412_221_46 * r + 0.536_332_55 * g + 0.051_445_995 * b);

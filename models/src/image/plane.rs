@@ -18,7 +18,22 @@ impl<T: Copy> Plane<T> {
     }
 
     pub fn from_fn(width: usize, height: usize, f: impl Fn(usize, usize) -> T) -> Self {
-        let data = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| f(x, y)).collect();
+        let mut data = Vec::with_capacity(width * height);
+        for y in 0..height {
+            data.extend((0..width).map(|x| f(x, y)));
+        }
+        Self { width, height, data }
+    }
+
+    /// As `from_fn`, rows in parallel.
+    pub fn from_fn_parallel(width: usize, height: usize, f: impl Fn(usize, usize) -> T + Sync) -> Self
+    where
+        T: Send + Default,
+    {
+        let mut data = vec![T::default(); width * height];
+        data.par_chunks_mut(width).enumerate().for_each(|(y, row)| {
+            row.iter_mut().enumerate().for_each(|(x, value)| *value = f(x, y));
+        });
         Self { width, height, data }
     }
 
@@ -70,6 +85,10 @@ pub fn fit(width: usize, height: usize, side: usize) -> (usize, usize) {
 pub fn shrink_rgb(image: &RgbaImage, width: usize, height: usize) -> Plane<[f32; 3]> {
     let (source_width, source_height) = (image.width() as usize, image.height() as usize);
     let source = image.as_raw();
+    if (source_width, source_height) == (width, height) {
+        let scaled = |p: &[u8]| [p[0], p[1], p[2]].map(|v| f32::from(v) / 255.0);
+        return Plane { width, height, data: source.par_chunks_exact(4).map(scaled).collect() };
+    }
     let columns = spans(source_width, width);
     let rows = spans(source_height, height);
     let mut data = vec![[0.0f32; 3]; width * height];
@@ -100,6 +119,9 @@ pub fn shrink_rgb(image: &RgbaImage, width: usize, height: usize) -> Plane<[f32;
 /// Averages over the area under each of `width` x `height` pixels, no more than
 /// the plane has.
 pub fn shrink(plane: &Plane<[f32; 3]>, width: usize, height: usize) -> Plane<[f32; 3]> {
+    if (plane.width, plane.height) == (width, height) {
+        return plane.clone();
+    }
     let columns = spans(plane.width, width);
     let rows = spans(plane.height, height);
     let mut data = vec![[0.0f32; 3]; width * height];

@@ -31,19 +31,35 @@ impl Surface {
             let mut values: Vec<f32> = samples.iter().map(|s| s.1[c]).collect();
             surface.coefficients[c][0] = median(&mut values);
         }
-        let mut widths = surface.residuals(samples);
-        let mut width = (median(&mut widths) * 2.0).max(0.02);
+        let mut width = (median(&mut surface.residuals(samples)) * 2.0).max(0.02);
         for _ in 0..ROUNDS {
-            surface.refit(samples, width)?;
+            surface.approach(samples, width)?;
             let spread = median(&mut surface.residuals(samples)) * 1.5;
             width = (width * 0.75).min(spread * 2.0).max(0.004);
         }
-        let mut residuals = surface.residuals(samples);
-        // The median length of a three-dimensional normal vector is 1.54 sigma.
-        surface.sigma = median(&mut residuals) / 1.54;
-        let limit = surface.reach();
-        surface.inliers = residuals.iter().filter(|r| **r < limit).count() as f32 / residuals.len() as f32;
+        surface.measure(samples);
         Some(surface)
+    }
+
+    /// The surface fitted to more samples of the same background.
+    pub fn refit(&self, samples: &[(Place, Lab)]) -> Option<Surface> {
+        if samples.len() < 32 {
+            return None;
+        }
+        let mut surface = self.clone();
+        for _ in 0..3 {
+            surface.approach(samples, self.reach())?;
+        }
+        surface.measure(samples);
+        Some(surface)
+    }
+
+    fn measure(&mut self, samples: &[(Place, Lab)]) {
+        let mut residuals = self.residuals(samples);
+        // The median length of a three-dimensional normal vector is 1.54 sigma.
+        self.sigma = median(&mut residuals) / 1.54;
+        let limit = self.reach();
+        self.inliers = residuals.iter().filter(|r| **r < limit).count() as f32 / residuals.len() as f32;
     }
 
     pub fn at(&self, place: Place) -> Lab {
@@ -53,14 +69,15 @@ impl Surface {
 
     /// Distance from the surface within which a colour may belong to it.
     pub fn reach(&self) -> f32 {
-        (self.sigma * 4.0).max(0.012)
+        (self.sigma * 4.0).max(0.01)
     }
 
     fn residuals(&self, samples: &[(Place, Lab)]) -> Vec<f32> {
         samples.iter().map(|(place, colour)| distance(colour, &self.at(*place))).collect()
     }
 
-    fn refit(&mut self, samples: &[(Place, Lab)], width: f32) -> Option<()> {
+    /// One round of weighted least squares.
+    fn approach(&mut self, samples: &[(Place, Lab)], width: f32) -> Option<()> {
         let mut normal = [[0.0f64; N]; N];
         let mut right = [[0.0f64; 3]; N];
         for (place, colour) in samples {

@@ -6,15 +6,15 @@
 //! where surfaces meet in a point only. Holes stay. Texture coordinates go: what
 //! is welded here is unwrapped later. `front` stays.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use glam::{DVec3, Vec3};
 
 use super::{
     Mesh,
     normals::smooth_normals,
-    surface::{Surface, split_touching_vertices},
-    topology::weld_map,
+    surface::{Surface, separate},
+    topology::{EdgeTable, weld_map},
 };
 use crate::error::StageError;
 
@@ -23,13 +23,13 @@ pub fn clean(mesh: &Mesh, speck: f32) -> Result<Mesh, StageError> {
     let positions = &mesh.positions;
     let mut faces = weld(positions, &mesh.triangles);
     resolve_flat_faces(positions, &mut faces);
-    drop_doubled_faces(&mut faces);
+    drop_doubled_faces(positions.len(), &mut faces);
 
     let mut surface = Surface::of(positions, faces);
     let oriented = surface.orient();
     turn_outwards(positions, &mut surface, &oriented);
     drop_specks(positions, &mut surface, speck);
-    let (positions, triangles) = split_touching_vertices(positions, &surface);
+    let (positions, triangles) = separate(positions, &surface);
     if triangles.is_empty() {
         return Err(StageError::invalid(
             format!("nothing is left of {} triangles after cleaning", mesh.triangles.len()),
@@ -84,12 +84,7 @@ fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
         if flat.is_empty() {
             return;
         }
-        let mut by_edge: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
-        for (f, &[a, b, c]) in faces.iter().enumerate() {
-            for (u, v) in [(a, b), (b, c), (c, a)] {
-                by_edge.entry((u.min(v), u.max(v))).or_default().push(f);
-            }
-        }
+        let edges = EdgeTable::new(positions.len(), faces);
         let mut gone = vec![false; faces.len()];
         let mut more = Vec::new();
         for f in flat {
@@ -100,9 +95,8 @@ fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
                 |i: usize| positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize]);
             let longest = (0..3).max_by(|&i, &j| length(i).total_cmp(&length(j)).then(j.cmp(&i))).unwrap_or(0);
             let [u, v, middle] = [0, 1, 2].map(|i| faces[f][(longest + i) % 3]);
-            let users = &by_edge[&(u.min(v), u.max(v))];
-            let [first, second] = users[..] else { continue };
-            let neighbour = if first == f { second } else { first };
+            let [first, second] = edges.users(u, v) else { continue };
+            let neighbour = if first.face() as usize == f { second.face() } else { first.face() } as usize;
             if gone[neighbour] || faces[neighbour].contains(&middle) {
                 continue;
             }
@@ -124,7 +118,7 @@ fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
 
 /// Keeps one of several faces with the same corners. Two that face opposite
 /// ways are a fin: both go where the surface closes without them.
-fn drop_doubled_faces(faces: &mut Vec<[u32; 3]>) {
+pub(super) fn drop_doubled_faces(n_vertices: usize, faces: &mut Vec<[u32; 3]>) {
     let sorted = |[a, b, c]: [u32; 3]| {
         let mut s = [a, b, c];
         s.sort_unstable();
@@ -132,28 +126,35 @@ fn drop_doubled_faces(faces: &mut Vec<[u32; 3]>) {
     };
     // Tells the two ways round apart, wherever a face starts.
     let way_round = |[a, b, c]: [u32; 3]| (a < b) ^ (b < c) ^ (c < a);
-    let mut copies: HashMap<[u32; 3], [usize; 2]> = HashMap::with_capacity(faces.len());
-    for &face in faces.iter() {
-        copies.entry(sorted(face)).or_default()[usize::from(way_round(face))] += 1;
-    }
-    if copies.len() == faces.len() {
-        return;
-    }
-    // Distinct faces at each edge.
-    let mut users: HashMap<(u32, u32), usize> = HashMap::new();
-    for &[a, b, c] in copies.keys() {
-        for edge in [(a, b), (b, c), (a, c)] {
-            *users.entry(edge).or_default() += 1;
+    let mut copies: BTreeMap<[u32; 3], [usize; 2]> = BTreeMap::new();
+    let edges = EdgeTable::new(n_vertices, faces);
+    for (f, &face) in faces.iter().enumerate() {
+        let [a, b, c] = sorted(face);
+        let is_double = |other: u32| other as usize != f && sorted(faces[other as usize]) == [a, b, c];
+        if edges.users(a, b).iter().any(|user| is_double(user.face())) {
+            copies.entry([a, b, c]).or_default()[usize::from(way_round(face))] += 1;
         }
+    }
+    if copies.is_empty() {
+        return;
     }
     let is_fin = |corners: [u32; 3], [one, other]: [usize; 2]| {
         let [a, b, c] = corners;
-        one == other && [(a, b), (b, c), (a, c)].iter().all(|edge| users[edge] != 2)
+        // Distinct other faces at each edge: without the fin exactly one would be left alone.
+        let n_others = |u, v| {
+            let mut others: Vec<[u32; 3]> =
+                edges.users(u, v).iter().map(|user| sorted(faces[user.face() as usize])).collect();
+            others.sort_unstable();
+            others.dedup();
+            others.len() - 1
+        };
+        one == other && n_others(a, b) != 1 && n_others(b, c) != 1 && n_others(a, c) != 1
     };
-    let mut seen = HashMap::new();
+    let fins: BTreeSet<[u32; 3]> = copies.iter().filter(|&(&c, &n)| is_fin(c, n)).map(|(&c, _)| c).collect();
+    let mut seen = BTreeSet::new();
     faces.retain(|&face| {
         let corners = sorted(face);
-        !is_fin(corners, copies[&corners]) && seen.insert(corners, ()).is_none()
+        !copies.contains_key(&corners) || (!fins.contains(&corners) && seen.insert(corners))
     });
 }
 

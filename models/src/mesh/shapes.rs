@@ -3,9 +3,15 @@
 
 use std::f32::consts::TAU;
 
+use ::image::{Rgba, RgbaImage};
 use glam::{Vec2, Vec3};
 
-use super::Mesh;
+use super::{Maps, Mesh};
+
+/// Plain grey, rough, four pixels wide.
+pub fn grey() -> Maps {
+    Maps { base_color: RgbaImage::from_pixel(4, 4, Rgba([128, 128, 128, 255])), roughness: 1.0, metallic: 0.0 }
+}
 
 /// Ball of radius 1 around the origin from `n` rings of `2 n` quads, `n` >= 2.
 /// Euler number 2. Along one meridian and at the poles vertices are doubled.

@@ -8,40 +8,43 @@
 //! keeps borders but no outlines, so a mesh that is its own mirror image is
 //! reduced as its front half, whose border is the outline, and mirrored again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use glam::Vec3;
 use meshopt::{SimplifyOptions, SimplifyVertex, VertexDataAdapter, typed_to_bytes};
 
 use super::{
     Mesh,
-    clean::clean,
-    mirror::{front_half, with_mirror_image},
+    clean::{clean, drop_doubled_faces},
+    mirror::{FrontHalf, with_mirror_image},
     normals::smooth_normals,
+    surface::{Surface, separate},
     topology::topology,
 };
 use crate::error::StageError;
 
 /// Weight of a change of a unit normal, relative to a move by the mesh's extent.
 const NORMAL_WEIGHT: f32 = 0.3;
+/// A first pass leaves this many times the budget, the attempts start from there.
+const ROUGH: usize = 2;
+/// Times that tangled places are locked before they are taken apart instead.
+const MAX_LOCKED: usize = 3;
 /// Attempts at the budget before the best one so far is taken.
-const MAX_ATTEMPTS: usize = 8;
+const MAX_ATTEMPTS: usize = 10;
 
 /// At most `budget` >= 1 triangles.
 pub fn simplify(mesh: &Mesh, budget: usize) -> Result<Mesh, StageError> {
-    let sound = is_sound(&mesh.positions, &mesh.triangles);
-    let half = if mesh.uvs.is_empty() { front_half(&mesh.positions, &mesh.triangles) } else { None };
-    let reduced = match half {
-        _ if mesh.triangles.len() <= budget => mesh.clone(),
-        Some(front) => reduce_mirrored(mesh, front, budget),
-        None => reduce(mesh, budget, sound),
-    };
-    let mut reduced = if sound && !is_sound(&reduced.positions, &reduced.triangles) {
-        // Last resort: what meshoptimizer tied together comes apart here.
-        clean(&reduced, 0.0)?
+    let mut reduced = if mesh.triangles.len() <= budget {
+        mesh.clone()
+    } else if let Some(half) = FrontHalf::of(mesh) {
+        reduce_mirrored(&half, budget)
     } else {
-        reduced
+        reduce(mesh, budget)
     };
+    let broken = |mesh: &Mesh| !is_sound(&mesh.positions, &mesh.triangles);
+    if mesh.uvs.is_empty() && broken(&reduced) && !broken(mesh) {
+        reduced = clean(&reduced, 0.0)?;
+    }
     order_for_caches(&mut reduced);
     reduced.normals = smooth_normals(&reduced.positions, &reduced.triangles);
     Ok(reduced)
@@ -52,51 +55,128 @@ fn is_sound(positions: &[Vec3], triangles: &[[u32; 3]]) -> bool {
     t.is_watertight() && t.is_manifold() && t.n_degenerate == 0
 }
 
-/// Calls `attempt` with targets until its result fits the budget closely;
-/// returns the largest acceptable result that fits, or the last one.
-fn approach<T>(budget: usize, mut attempt: impl FnMut(usize) -> (T, usize, bool)) -> T {
-    let close = budget - budget / 100;
-    let mut target = budget;
-    let mut best: Option<(T, usize)> = None;
-    let mut last = None;
-    for _ in 0..MAX_ATTEMPTS {
-        let (result, n, sound) = attempt(target);
-        if n > budget {
-            target = target.saturating_sub((n - budget).max(1));
-            last = Some(result);
-        } else if sound {
-            let better = best.as_ref().is_none_or(|&(_, n_best)| n > n_best);
-            // Short of the budget: what is missing is added, unless that led nowhere.
-            if better {
-                best = Some((result, n));
-            }
-            if n >= close || !better {
-                break;
-            }
-            target += budget - n;
-        } else {
-            target = target.saturating_sub(2 + budget / 200);
-            last = Some(result);
-        }
-        if target == 0 {
-            break;
-        }
-    }
-    match (best, last) {
-        (Some((result, _)), _) | (None, Some(result)) => result,
-        (None, None) => attempt(budget).0,
-    }
+fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
+    let (positions, triangles) = Reduction::of(mesh, outline_locks(mesh)).towards(budget, |tidy| tidy);
+    Mesh { positions, triangles, normals: Vec::new(), uvs: mesh.uvs.clone(), front: mesh.front }
 }
 
-fn reduce(mesh: &Mesh, budget: usize, sound: bool) -> Mesh {
-    let locks = outline_locks(mesh);
-    let triangles = approach(budget, |target| {
-        let triangles = collapse(&mesh.positions, &mesh.normals, &locks, &mesh.triangles, target);
-        let n = triangles.len();
-        let fine = !sound || is_sound(&mesh.positions, &triangles);
-        (triangles, n, fine)
-    });
-    Mesh { triangles, ..mesh.clone() }
+fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
+    let locks = vec![SimplifyVertex::None; half.mesh.positions.len()];
+    let (positions, triangles) = Reduction::of(&half.mesh, locks)
+        .towards(budget / 2, |(positions, triangles)| half.lift_flat_spots(positions, triangles));
+    let (positions, triangles) = with_mirror_image(&positions, &triangles);
+    Mesh { positions, triangles, front: half.mesh.front, ..Mesh::default() }
+}
+
+type Triangles = (Vec<Vec3>, Vec<[u32; 3]>);
+
+struct Reduction<'a> {
+    mesh: &'a Mesh,
+    locks: Vec<SimplifyVertex>,
+}
+
+impl<'a> Reduction<'a> {
+    fn of(mesh: &'a Mesh, locks: Vec<SimplifyVertex>) -> Self {
+        Reduction { mesh, locks }
+    }
+
+    /// The largest result found that has at most `budget` triangles after
+    /// `finish`, or the smallest one when none has.
+    fn towards(mut self, budget: usize, finish: impl Fn(Triangles) -> Triangles) -> Triangles {
+        let mut rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
+        let mut best: Option<Triangles> = None;
+        let mut target = budget;
+        let mut n_locked = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let (tidy, tangled) = self.untangle(self.collapse(&rough, target));
+            if !tangled.is_empty() && n_locked < MAX_LOCKED {
+                // Taken apart, a handle may be cut through: better to keep what is there.
+                n_locked += 1;
+                self.lock_around(&tangled);
+                rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
+                continue;
+            }
+            let result = finish(tidy);
+            let n = result.1.len();
+            let n_best = best.as_ref().map(|(_, triangles)| triangles.len());
+            let better = match n_best {
+                Some(n_best) if n_best <= budget => n <= budget && n > n_best,
+                Some(n_best) => n < n_best,
+                None => true,
+            };
+            if better {
+                best = Some(result);
+            } else if n_best.is_some_and(|n| n <= budget) {
+                break;
+            }
+            if (budget - budget / 100..=budget).contains(&n) {
+                break;
+            }
+            // What is missing is added to the target, what is too much taken off.
+            target = (target + budget).saturating_sub(n);
+        }
+        best.unwrap_or_else(|| (self.mesh.positions.clone(), self.mesh.triangles.clone()))
+    }
+
+    /// meshoptimizer's edge collapse, at whatever error it takes.
+    fn collapse(&self, triangles: &[[u32; 3]], target: usize) -> Vec<[u32; 3]> {
+        const ANY_ERROR: f32 = f32::MAX;
+        let Mesh { positions, normals, .. } = self.mesh;
+        let corners: Vec<[f32; 3]> = positions.iter().map(|p| p.to_array()).collect();
+        let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&corners), size_of::<[f32; 3]>(), 0) else {
+            return triangles.to_vec();
+        };
+        let attributes: Vec<f32> = normals.iter().flat_map(|n| n.to_array()).collect();
+        let weights = if normals.len() == positions.len() { &[NORMAL_WEIGHT; 3][..] } else { &[] };
+        let indices = meshopt::simplify_with_attributes_and_locks(
+            triangles.as_flattened(),
+            &vertices,
+            &attributes,
+            weights,
+            size_of::<[f32; 3]>(),
+            &self.locks,
+            target * 3,
+            ANY_ERROR,
+            SimplifyOptions::None,
+            None,
+        );
+        indices.as_chunks::<3>().0.to_vec()
+    }
+
+    /// Takes apart what was tied together by collapsing edges without regard to
+    /// their surroundings: doubled faces, edges with several sheets, vertices
+    /// between two fans. Also returns the vertices where that was so.
+    fn untangle(&self, triangles: Vec<[u32; 3]>) -> (Triangles, Vec<u32>) {
+        let positions = &self.mesh.positions;
+        // Along texture seams vertices are doubled: what touches there is meant to.
+        if !self.mesh.uvs.is_empty() {
+            return ((positions.clone(), triangles), Vec::new());
+        }
+        let mut faces = triangles.clone();
+        drop_doubled_faces(positions.len(), &mut faces);
+        let doubled = faces.len() < triangles.len();
+        let surface = Surface::of(positions, faces);
+        let tidy = separate(positions, &surface);
+        let split = surface.faces.iter().flatten().zip(tidy.1.iter().flatten()).filter(|(a, b)| a != b);
+        let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
+        if doubled {
+            let kept: HashSet<&[u32; 3]> = surface.faces.iter().collect();
+            tangled.extend(triangles.iter().filter(|face| !kept.contains(face)).flatten());
+        }
+        (tidy, tangled)
+    }
+
+    /// Keeps the surroundings of some vertices as they are in the original.
+    fn lock_around(&mut self, vertices: &[u32]) {
+        let wanted: HashSet<u32> = vertices.iter().copied().collect();
+        for triangle in &self.mesh.triangles {
+            if triangle.iter().any(|v| wanted.contains(v)) {
+                for &v in triangle {
+                    self.locks[v as usize] = SimplifyVertex::Lock;
+                }
+            }
+        }
+    }
 }
 
 /// Marks the vertices of the outline seen from the front, which should go last.
@@ -118,152 +198,6 @@ fn outline_locks(mesh: &Mesh) -> Vec<SimplifyVertex> {
         }
     }
     locks
-}
-
-fn reduce_mirrored(mesh: &Mesh, front: Vec<[u32; 3]>, budget: usize) -> Mesh {
-    let half = Half::new(mesh, &front);
-    let (positions, triangles) = approach(budget, |target| {
-        let triangles = collapse(&half.positions, &half.normals, &half.locks, &half.triangles, target / 2);
-        let (positions, triangles) = half.lift_flat_spots(triangles);
-        let (positions, triangles) = with_mirror_image(&positions, &triangles);
-        let (n, fine) = (triangles.len(), is_sound(&positions, &triangles));
-        ((positions, triangles), n, fine)
-    });
-    Mesh { positions, triangles, normals: Vec::new(), uvs: Vec::new(), front: mesh.front }
-}
-
-/// The front half of a mirrored mesh, with vertices of its own.
-struct Half {
-    positions: Vec<Vec3>,
-    normals: Vec<Vec3>,
-    locks: Vec<SimplifyVertex>,
-    triangles: Vec<[u32; 3]>,
-    /// Positions off the mirror plane, by x.
-    raised: Vec<Vec3>,
-}
-
-impl Half {
-    fn new(mesh: &Mesh, front: &[[u32; 3]]) -> Half {
-        let mut index = vec![u32::MAX; mesh.positions.len()];
-        let mut positions = Vec::new();
-        let mut normals = Vec::new();
-        let mut triangles = front.to_vec();
-        for v in triangles.iter_mut().flatten() {
-            let i = &mut index[*v as usize];
-            if *i == u32::MAX {
-                *i = positions.len() as u32;
-                positions.push(mesh.positions[*v as usize]);
-                normals.extend(mesh.normals.get(*v as usize));
-            }
-            *v = *i;
-        }
-        let mut raised: Vec<Vec3> = positions.iter().copied().filter(|p| p.z != 0.0).collect();
-        raised.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let locks = vec![SimplifyVertex::None; positions.len()];
-        Half { positions, normals, locks, triangles, raised }
-    }
-
-    /// Where an inner edge or a whole triangle lies in the mirror plane, front
-    /// and back would coincide: a vertex of the original's height is put there.
-    fn lift_flat_spots(&self, triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
-        let mut positions = self.positions.clone();
-        let in_plane = |v: u32| self.positions[v as usize].z == 0.0;
-        let edges = |[a, b, c]: [u32; 3]| [(a, b), (b, c), (c, a)].map(|(u, v)| (u.min(v), u.max(v)));
-        let mut n_users: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        for (u, v) in triangles.iter().flat_map(|&t| edges(t)) {
-            if in_plane(u) && in_plane(v) {
-                *n_users.entry((u, v)).or_default() += 1;
-            }
-        }
-        let mut middles: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        for ((u, v), _) in n_users.into_iter().filter(|&(_, n)| n > 1) {
-            middles.insert((u, v), positions.len() as u32);
-            positions.push(self.lifted((self.positions[u as usize] + self.positions[v as usize]) / 2.0));
-        }
-
-        let mut lifted = Vec::with_capacity(triangles.len() + 4 * middles.len());
-        for triangle in triangles {
-            let middle = edges(triangle).map(|edge| middles.get(&edge).copied());
-            // Turned so that a lone split edge comes first, a lone whole edge last.
-            let turned = |first: usize| [0, 1, 2].map(|i| triangle[(first + i) % 3]);
-            match middle {
-                [None, None, None] if triangle.iter().all(|&v| in_plane(v)) => {
-                    let [a, b, c] = triangle;
-                    let centre = positions.len() as u32;
-                    let sum: Vec3 = triangle.iter().map(|&v| self.positions[v as usize]).sum();
-                    positions.push(self.lifted(sum / 3.0));
-                    lifted.extend([[a, b, centre], [b, c, centre], [c, a, centre]]);
-                }
-                [None, None, None] => lifted.push(triangle),
-                [Some(ab), Some(bc), Some(ca)] => {
-                    let [a, b, c] = triangle;
-                    lifted.extend([[a, ab, ca], [ab, b, bc], [ca, bc, c], [ab, bc, ca]]);
-                }
-                _ => {
-                    let n_split = middle.iter().flatten().count();
-                    let first = (0..3).find(|&i| match n_split {
-                        1 => middle[i].is_some(),
-                        _ => middle[(i + 2) % 3].is_none(),
-                    });
-                    let first = first.unwrap_or(0);
-                    let [a, b, c] = turned(first);
-                    let Some(ab) = middle[first] else { continue };
-                    match middle[(first + 1) % 3] {
-                        None => lifted.extend([[a, ab, c], [ab, b, c]]),
-                        Some(bc) => lifted.extend([[ab, b, bc], [a, ab, bc], [a, bc, c]]),
-                    }
-                }
-            }
-        }
-        (positions, lifted)
-    }
-
-    /// The point in the mirror plane, raised to the original surface about there.
-    fn lifted(&self, point: Vec3) -> Vec3 {
-        let start = self.raised.partition_point(|p| p.x < point.x);
-        let (mut best, mut z) = (f32::INFINITY, 0.0);
-        let mut look = |p: &Vec3| {
-            let distance = p.truncate().distance_squared(point.truncate());
-            if distance < best {
-                (best, z) = (distance, p.z);
-            }
-            (p.x - point.x).powi(2) <= best
-        };
-        // Outwards in both directions until x alone is further than the nearest so far.
-        let _ = self.raised[start..].iter().all(&mut look);
-        let _ = self.raised[..start].iter().rev().all(&mut look);
-        point.with_z(z)
-    }
-}
-
-/// meshoptimizer's edge collapse, towards `target` triangles at whatever error it takes.
-fn collapse(
-    positions: &[Vec3],
-    normals: &[Vec3],
-    locks: &[SimplifyVertex],
-    triangles: &[[u32; 3]],
-    target: usize,
-) -> Vec<[u32; 3]> {
-    const ANY_ERROR: f32 = f32::MAX;
-    let bytes: Vec<[f32; 3]> = positions.iter().map(|p| p.to_array()).collect();
-    let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&bytes), size_of::<[f32; 3]>(), 0) else {
-        return triangles.to_vec();
-    };
-    let attributes: Vec<f32> = normals.iter().flat_map(|n| n.to_array()).collect();
-    let weights = if normals.len() == positions.len() { &[NORMAL_WEIGHT; 3][..] } else { &[] };
-    let indices = meshopt::simplify_with_attributes_and_locks(
-        triangles.as_flattened(),
-        &vertices,
-        &attributes,
-        weights,
-        size_of::<[f32; 3]>(),
-        locks,
-        target * 3,
-        ANY_ERROR,
-        SimplifyOptions::None,
-        None,
-    );
-    indices.as_chunks::<3>().0.to_vec()
 }
 
 /// Triangles in an order that reuses vertices, vertices in the order of their

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use glam::Vec3;
 
-use super::topology::DisjointSets;
+use super::topology::{DisjointSets, EdgeTable, EdgeUse};
 
 /// Share of its distance to its neighbours by which a vertex moves away from
 /// another surface that it touched.
@@ -23,22 +23,13 @@ pub struct Surface {
 impl Surface {
     pub fn of(positions: &[Vec3], faces: Vec<[u32; 3]>) -> Surface {
         let mut links = vec![[None; 3]; faces.len()];
-        // Edges by their ends; the faces on each: face, which of its edges.
-        let mut edges: Vec<(u32, u32, u32, u8)> = Vec::with_capacity(faces.len() * 3);
-        for (f, face) in faces.iter().enumerate() {
-            for i in 0..3 {
-                let (u, v) = (face[i], face[(i + 1) % 3]);
-                edges.push((u.min(v), u.max(v), f as u32, i as u8));
-            }
-        }
-        edges.sort_unstable();
-        for users in edges.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        for users in EdgeTable::new(positions.len(), &faces).iter() {
             match users {
                 [_] => {}
-                [a, b] => link(&mut links, a, b),
+                [a, b] => link(&mut links, *a, *b),
                 _ => {
                     for (a, b) in pair_around_edge(positions, &faces, users) {
-                        link(&mut links, &users[a], &users[b]);
+                        link(&mut links, users[a], users[b]);
                     }
                 }
             }
@@ -128,10 +119,56 @@ impl Surface {
     }
 }
 
+/// Positions and triangles of a surface, with everything apart that only
+/// touches: no vertex has two fans, no edge more than two faces.
+pub fn separate(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+    const MAX_PASSES: usize = 4;
+    let (mut positions, mut triangles) = split_touching_vertices(positions, surface);
+    for _ in 0..MAX_PASSES {
+        if !split_doubled_edges(&mut positions, &mut triangles) {
+            break;
+        }
+    }
+    (positions, triangles)
+}
+
+/// Two edges of one surface may share both their ends, as around a thin handle.
+/// All but one get a vertex in their middle. Returns whether there were any.
+fn split_doubled_edges(positions: &mut Vec<Vec3>, triangles: &mut Vec<[u32; 3]>) -> bool {
+    let edges = EdgeTable::new(positions.len(), triangles);
+    let n_faces = triangles.len();
+    let mut touched = vec![false; n_faces];
+    let mut found = false;
+    for users in edges.iter().filter(|users| users.len() > 2) {
+        found = true;
+        let pairs = pair_around_edge(positions, &triangles[..n_faces], users);
+        let in_pairs = |i: &usize| pairs.iter().any(|&(a, b)| a == *i || b == *i);
+        let alone = (0..users.len()).filter(|i| !in_pairs(i)).map(|i| vec![i]);
+        for sheet in pairs.iter().skip(1).map(|&(a, b)| vec![a, b]).chain(alone) {
+            let faces: Vec<usize> = sheet.iter().map(|&i| users[i].face() as usize).collect();
+            if faces.iter().any(|&f| touched[f]) {
+                continue; // the next pass sees it again
+            }
+            let (low, high) = users[sheet[0]].corners(triangles);
+            let [u, v] = [low, high].map(|corner| triangles[corner as usize / 3][corner as usize % 3]);
+            let middle = (positions[u as usize] + positions[v as usize]) / 2.0;
+            let [a, b, c] = triangles[faces[0]].map(|w| positions[w as usize]);
+            let new = positions.len() as u32;
+            positions.push(nudged(middle, (a + b + c) / 3.0));
+            for f in faces {
+                touched[f] = true;
+                let whole = triangles[f];
+                triangles[f] = whole.map(|w| if w == u { new } else { w });
+                triangles.push(whole.map(|w| if w == v { new } else { w }));
+            }
+        }
+    }
+    found
+}
+
 /// A vertex whose faces are not linked into one fan becomes several, a little
-/// apart so that they stay several when equal positions are welded. Returns
-/// positions and triangles.
-pub fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+/// apart so that they stay several when equal positions are welded.
+fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
     let faces = &surface.faces;
     let corner = |f: usize, v: u32| (3 * f + faces[f].iter().position(|&w| w == v).unwrap_or(0)) as u32;
     let mut fans = DisjointSets::new(3 * faces.len());
@@ -168,8 +205,11 @@ pub fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Ve
     (positions, triangles)
 }
 
-/// A little from `from` to `to`, so far at least that the two differ.
+/// A little from `from` to `to`, so far at least that the two differ. On the
+/// plane z = 0, where mirrored solids have their outline, along that plane.
 fn nudged(from: Vec3, to: Vec3) -> Vec3 {
+    let flat = to.with_z(0.0);
+    let to = if from.z == 0.0 && flat.distance_squared(from) > 0.0 { flat } else { to };
     let mut share = NUDGE;
     while share < 0.5 && from.lerp(to, share) == from {
         share *= 4.0;
@@ -177,10 +217,10 @@ fn nudged(from: Vec3, to: Vec3) -> Vec3 {
     from.lerp(to, share)
 }
 
-fn link(links: &mut [[Option<u32>; 3]], a: &(u32, u32, u32, u8), b: &(u32, u32, u32, u8)) {
-    if a.2 != b.2 {
-        links[a.2 as usize][a.3 as usize] = Some(b.2);
-        links[b.2 as usize][b.3 as usize] = Some(a.2);
+fn link(links: &mut [[Option<u32>; 3]], a: EdgeUse, b: EdgeUse) {
+    if a.face() != b.face() {
+        links[a.face() as usize][a.side()] = Some(b.face());
+        links[b.face() as usize][b.side()] = Some(a.face());
     }
 }
 
@@ -189,8 +229,9 @@ fn runs_along([a, b, c]: [u32; 3], u: u32, v: u32) -> bool {
 }
 
 /// Which of three or more faces around one edge belong together, as indices into `users`.
-fn pair_around_edge(positions: &[Vec3], faces: &[[u32; 3]], users: &[(u32, u32, u32, u8)]) -> Vec<(usize, usize)> {
-    let (from, to) = (users[0].0, users[0].1);
+fn pair_around_edge(positions: &[Vec3], faces: &[[u32; 3]], users: &[EdgeUse]) -> Vec<(usize, usize)> {
+    let (low, high) = users[0].corners(faces);
+    let [from, to] = [low, high].map(|corner| faces[corner as usize / 3][corner as usize % 3]);
     let origin = positions[from as usize];
     let axis = (positions[to as usize] - origin).normalize_or_zero();
     let (side, up) = axis.any_orthonormal_pair();
@@ -198,10 +239,10 @@ fn pair_around_edge(positions: &[Vec3], faces: &[[u32; 3]], users: &[(u32, u32, 
     let mut around: Vec<(f32, bool, usize)> = users
         .iter()
         .enumerate()
-        .map(|(i, &(_, _, f, edge))| {
-            let face = faces[f as usize];
-            let apex = positions[face[(edge as usize + 2) % 3] as usize] - origin;
-            (apex.dot(up).atan2(apex.dot(side)), face[edge as usize] == from, i)
+        .map(|(i, user)| {
+            let face = faces[user.face() as usize];
+            let apex = positions[face[(user.side() + 2) % 3] as usize] - origin;
+            (apex.dot(up).atan2(apex.dot(side)), user.runs_up(faces), i)
         })
         .collect();
     around.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));

@@ -3,7 +3,10 @@
 //! All functions look at positions: vertices doubled along texture seams with
 //! bit-equal positions count as one.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use glam::Vec3;
 
@@ -36,12 +39,36 @@ impl Topology {
 
 /// For each vertex the first one with the same position. -0.0 equals 0.0.
 pub fn weld_map(positions: &[Vec3]) -> Vec<u32> {
-    let mut first = HashMap::with_capacity(positions.len());
+    let mut first: HashMap<[u32; 3], u32, BuildHasherDefault<WordHasher>> =
+        HashMap::with_capacity_and_hasher(positions.len(), Default::default());
     positions
         .iter()
         .enumerate()
         .map(|(i, p)| *first.entry((*p + Vec3::ZERO).to_array().map(f32::to_bits)).or_insert(i as u32))
         .collect()
+}
+
+/// Fast on keys made of words; the default hasher is made to withstand attacks.
+#[derive(Default)]
+struct WordHasher(u64);
+
+impl Hasher for WordHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(4) {
+            let word = chunk.iter().fold(0u32, |word, &byte| word << 8 | byte as u32);
+            self.write_u32(word);
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        // Steele and Vigna's multiplier; the shift brings high bits down, where tables look.
+        let mixed = (self.0 ^ word as u64).wrapping_mul(0xD134_2543_DE82_EF95);
+        self.0 = mixed ^ (mixed >> 32);
+    }
 }
 
 pub fn topology(positions: &[Vec3], triangles: &[[u32; 3]]) -> Topology {
@@ -59,65 +86,132 @@ pub fn topology(positions: &[Vec3], triangles: &[[u32; 3]]) -> Topology {
         }
     }
 
-    // Edge by its ordered end points: the faces on it, and how many run low to high.
-    let mut edges: HashMap<(u32, u32), Vec<(u32, bool)>> = HashMap::with_capacity(faces.len() * 2);
-    for (f, face) in faces.iter().enumerate() {
-        for (from, to) in [(face[0], face[1]), (face[1], face[2]), (face[2], face[0])] {
-            edges.entry((from.min(to), from.max(to))).or_default().push((f as u32, from < to));
-        }
-    }
-
+    let edges = EdgeTable::new(positions.len(), &faces);
     let mut pieces = DisjointSets::new(faces.len());
     let mut n_border_edges = 0;
     let mut n_non_manifold_edges = 0;
-    for users in edges.values() {
-        match users[..] {
+    for users in edges.iter() {
+        match users {
             [_] => n_border_edges += 1,
-            [(_, up), (_, other_up)] if up != other_up => {}
+            [a, b] if a.runs_up(&faces) != b.runs_up(&faces) => {}
             _ => n_non_manifold_edges += 1,
         }
         for pair in users.windows(2) {
-            pieces.join(pair[0].0, pair[1].0);
+            pieces.join(pair[0].face(), pair[1].face());
         }
     }
 
-    let mut used: Vec<u32> = faces.iter().flatten().copied().collect();
-    used.sort_unstable();
-    used.dedup();
+    let mut used = vec![false; positions.len()];
+    faces.iter().flatten().for_each(|&v| used[v as usize] = true);
     Topology {
-        n_vertices: used.len(),
+        n_vertices: used.iter().filter(|&&used| used).count(),
         n_triangles: triangles.len(),
         n_degenerate,
         n_border_edges,
         n_non_manifold_edges,
-        n_non_manifold_vertices: count_split_fans(positions.len(), &faces),
+        n_non_manifold_vertices: count_split_fans(positions.len(), &faces, &edges),
         n_components: (0..faces.len() as u32).filter(|&f| pieces.find(f) == f).count(),
     }
 }
 
 /// Vertices around which the faces form more than one fan, joined only in a point.
-fn count_split_fans(n_vertices: usize, faces: &[[u32; 3]]) -> usize {
-    // Corners around a vertex are joined when their faces share an edge at it.
-    let mut corners: Vec<Vec<(u32, u32)>> = vec![Vec::new(); n_vertices];
-    for &[a, b, c] in faces {
-        corners[a as usize].push((b, c));
-        corners[b as usize].push((c, a));
-        corners[c as usize].push((a, b));
-    }
-    let mut n = 0;
-    for fan in corners.iter().filter(|fan| fan.len() > 1) {
-        let mut sets = DisjointSets::new(fan.len());
-        let mut by_neighbour: HashMap<u32, u32> = HashMap::with_capacity(fan.len() + 1);
-        for (i, &(from, to)) in fan.iter().enumerate() {
-            for neighbour in [from, to] {
-                let other = *by_neighbour.entry(neighbour).or_insert(i as u32);
-                sets.join(other, i as u32);
-            }
+fn count_split_fans(n_vertices: usize, faces: &[[u32; 3]], edges: &EdgeTable) -> usize {
+    // Corners at a vertex are joined when their faces share an edge there.
+    let mut fans = DisjointSets::new(3 * faces.len());
+    for users in edges.iter() {
+        for pair in users.windows(2) {
+            let [(low, high), (other_low, other_high)] = [pair[0].corners(faces), pair[1].corners(faces)];
+            fans.join(low, other_low);
+            fans.join(high, other_high);
         }
-        let n_fans = (0..fan.len() as u32).filter(|&i| sets.find(i) == i).count();
-        n += usize::from(n_fans > 1);
     }
-    n
+    let mut n_fans = vec![0u32; n_vertices];
+    for corner in 0..3 * faces.len() as u32 {
+        if fans.find(corner) == corner {
+            n_fans[faces[corner as usize / 3][corner as usize % 3] as usize] += 1;
+        }
+    }
+    n_fans.iter().filter(|&&n| n > 1).count()
+}
+
+/// The edges of a mesh and the faces on each, in a fixed order: by their lower,
+/// then their higher vertex, then by face.
+pub struct EdgeTable {
+    /// Where the uses of edges with each lower vertex start.
+    starts: Vec<u32>,
+    uses: Vec<EdgeUse>,
+}
+
+/// One face's use of an edge: from its corner `side` to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EdgeUse {
+    higher_vertex: u32,
+    half_edge: u32,
+}
+
+impl EdgeUse {
+    pub fn face(self) -> u32 {
+        self.half_edge / 3
+    }
+
+    pub fn side(self) -> usize {
+        (self.half_edge % 3) as usize
+    }
+
+    /// Whether the face runs along the edge from its lower to its higher vertex.
+    pub fn runs_up(self, faces: &[[u32; 3]]) -> bool {
+        faces[self.face() as usize][(self.side() + 1) % 3] == self.higher_vertex
+    }
+
+    /// The face's corners at the lower and the higher vertex, numbered 3 * face + side.
+    pub fn corners(self, faces: &[[u32; 3]]) -> (u32, u32) {
+        let next = self.face() * 3 + (self.side() as u32 + 1) % 3;
+        if self.runs_up(faces) { (self.half_edge, next) } else { (next, self.half_edge) }
+    }
+}
+
+impl EdgeTable {
+    /// `faces` have three different corners each.
+    pub fn new(n_vertices: usize, faces: &[[u32; 3]]) -> EdgeTable {
+        // Counting sort by lower vertex; the few uses at each are then sorted.
+        let sides = |face: &[u32; 3]| {
+            let [a, b, c] = *face;
+            [(a.min(b), a.max(b)), (b.min(c), b.max(c)), (c.min(a), c.max(a))]
+        };
+        let mut starts = vec![0u32; n_vertices + 1];
+        for (low, _) in faces.iter().flat_map(sides) {
+            starts[low as usize + 1] += 1;
+        }
+        for v in 0..n_vertices {
+            starts[v + 1] += starts[v];
+        }
+        let mut next = starts.clone();
+        let mut uses = vec![EdgeUse { higher_vertex: 0, half_edge: 0 }; faces.len() * 3];
+        for (half_edge, (low, high)) in faces.iter().flat_map(sides).enumerate() {
+            let slot = &mut next[low as usize];
+            uses[*slot as usize] = EdgeUse { higher_vertex: high, half_edge: half_edge as u32 };
+            *slot += 1;
+        }
+        for v in 0..n_vertices {
+            uses[starts[v] as usize..starts[v + 1] as usize].sort_unstable();
+        }
+        EdgeTable { starts, uses }
+    }
+
+    /// The uses of each edge.
+    pub fn iter(&self) -> impl Iterator<Item = &[EdgeUse]> {
+        self.starts.windows(2).flat_map(|range| {
+            self.uses[range[0] as usize..range[1] as usize].chunk_by(|a, b| a.higher_vertex == b.higher_vertex)
+        })
+    }
+
+    /// The uses of the edge between two vertices.
+    pub fn users(&self, u: u32, v: u32) -> &[EdgeUse] {
+        let uses = &self.uses[self.starts[u.min(v) as usize] as usize..self.starts[u.min(v) as usize + 1] as usize];
+        let from = uses.partition_point(|edge| edge.higher_vertex < u.max(v));
+        let to = uses.partition_point(|edge| edge.higher_vertex <= u.max(v));
+        &uses[from..to]
+    }
 }
 
 /// Union-find with path halving.

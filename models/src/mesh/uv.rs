@@ -4,7 +4,9 @@
 //! graphics hardware: texel centres on an edge shared by two triangles belong to
 //! exactly one of them, so charts that touch do not count as overlapping.
 
-use glam::Vec2;
+use glam::{DVec2, Vec2};
+
+use super::raster::scan::ScanTriangle;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UvUse {
@@ -19,77 +21,32 @@ pub struct UvUse {
 /// Measures on `size` x `size` texels. Parts outside the unit square, triangles
 /// without UV area and triangles with a UV that is not a number are not drawn.
 pub fn measure(uvs: &[Vec2], triangles: &[[u32; 3]], size: u32) -> UvUse {
-    let inside = |uv: &Vec2| (0.0..=1.0).contains(&uv.x) && (0.0..=1.0).contains(&uv.y);
-    let mut grid = Grid { size: i64::from(size), hits: vec![0; size as usize * size as usize] };
+    let mut hits = vec![0u8; size as usize * size as usize];
     for triangle in triangles {
-        let corners = triangle.map(|v| uvs.get(v as usize).copied().unwrap_or(Vec2::NAN));
-        if corners.iter().all(|uv| uv.is_finite()) {
-            grid.draw(corners);
-        }
+        let corners = triangle.map(|v| match uvs.get(v as usize) {
+            Some(uv) if uv.is_finite() => uv.clamp(Vec2::splat(-FAR), Vec2::splat(FAR)).as_dvec2() * f64::from(size),
+            _ => DVec2::NAN,
+        });
+        let Some(scan) = ScanTriangle::new(corners) else { continue };
+        scan.for_each_run(size, scan.rows(size), |y, xs| {
+            let row = y as usize * size as usize;
+            for hits in &mut hits[row + xs.start as usize..row + xs.end as usize] {
+                *hits = hits.saturating_add(1);
+            }
+        });
     }
-    let n_covered = grid.hits.iter().filter(|&&hits| hits > 0).count();
-    let n_overlapping = grid.hits.iter().filter(|&&hits| hits > 1).count();
+    let inside = |uv: &Vec2| (0.0..=1.0).contains(&uv.x) && (0.0..=1.0).contains(&uv.y);
+    let n_covered = hits.iter().filter(|&&hits| hits > 0).count();
+    let n_overlapping = hits.iter().filter(|&&hits| hits > 1).count();
     UvUse {
-        coverage: n_covered as f64 / grid.hits.len().max(1) as f64,
+        coverage: n_covered as f64 / hits.len().max(1) as f64,
         overlap: n_overlapping as f64 / n_covered.max(1) as f64,
         n_outside: uvs.iter().filter(|uv| !inside(uv)).count(),
     }
 }
 
-/// Steps per texel that corners are rounded to.
-const STEPS: i64 = 256;
-
 /// Farthest a corner is followed outside the unit square.
 const FAR: f32 = 16.0;
-
-struct Grid {
-    size: i64,
-    hits: Vec<u8>,
-}
-
-impl Grid {
-    fn draw(&mut self, corners: [Vec2; 3]) {
-        let scale = (self.size * STEPS) as f64;
-        let [a, mut b, mut c] = corners.map(|uv| {
-            let uv = uv.clamp(Vec2::splat(-FAR), Vec2::splat(FAR)).as_dvec2();
-            [(uv.x * scale).round() as i64, (uv.y * scale).round() as i64]
-        });
-        match edge(a, b, c) {
-            0 => return,
-            area if area < 0 => (b, c) = (c, b),
-            _ => {}
-        }
-        let edges = [(a, b), (b, c), (c, a)];
-        let texels = |axis: usize| {
-            let (low, high) = (a[axis].min(b[axis]).min(c[axis]), a[axis].max(b[axis]).max(c[axis]));
-            low.div_euclid(STEPS).max(0)..=high.div_euclid(STEPS).min(self.size - 1)
-        };
-        for y in texels(1) {
-            for x in texels(0) {
-                let centre = [x * STEPS + STEPS / 2, y * STEPS + STEPS / 2];
-                let covers = |&(from, to)| {
-                    let side = edge(from, to, centre);
-                    side > 0 || (side == 0 && is_top_or_left(from, to))
-                };
-                if edges.iter().all(covers) {
-                    let hits = &mut self.hits[(y * self.size + x) as usize];
-                    *hits = hits.saturating_add(1);
-                }
-            }
-        }
-    }
-}
-
-/// Twice the area of `from`, `to`, `p`: positive on the inner side.
-fn edge(from: [i64; 2], to: [i64; 2], p: [i64; 2]) -> i64 {
-    (to[0] - from[0]) * (p[1] - from[1]) - (to[1] - from[1]) * (p[0] - from[0])
-}
-
-/// With y down and the inside at positive `edge`, a left edge runs up and a top
-/// edge runs right.
-fn is_top_or_left(from: [i64; 2], to: [i64; 2]) -> bool {
-    to[1] < from[1] || (to[1] == from[1] && to[0] > from[0])
-}
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +118,7 @@ mod tests {
         let mut uvs = quad(Vec2::splat(-0.5), Vec2::splat(0.5));
         assert_eq!(measure(&uvs, &QUAD, 64), UvUse { coverage: 0.25, overlap: 0.0, n_outside: 3 });
         uvs[1] = Vec2::splat(f32::NAN);
-        uvs[3] = Vec2::new(f32::INFINITY, 1e38);
+        uvs[3] = Vec2::new(f32::INFINITY, 0.0);
         assert_eq!(measure(&uvs, &QUAD, 64), UvUse { coverage: 0.0, overlap: 0.0, n_outside: 3 });
         assert_eq!(measure(&[], &[[0, 1, 2]], 64), UvUse { coverage: 0.0, overlap: 0.0, n_outside: 0 });
         let huge = quad(Vec2::splat(-1e30), Vec2::splat(1e30));

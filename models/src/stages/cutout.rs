@@ -51,7 +51,7 @@ const FINE_SIDE: usize = 1280;
 /// Holes of the object below this share of its area are filled.
 const PINHOLE: f32 = 0.0004;
 
-const N_STEPS: u32 = 10;
+const N_STEPS: u32 = 11;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let image = asset.image(Slot::Image)?;
@@ -83,27 +83,31 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (fine_width, fine_height) = fit(width, height, FINE_SIDE);
     let rgb = shrink_rgb(image, fine_width, fine_height);
-    let lab = oklab::from_srgb_plane(&rgb);
     let (coarse_width, coarse_height) = fit(fine_width, fine_height, cx.int("working-side") as usize);
-    let coarse = shrink(&lab, coarse_width, coarse_height);
+    let coarse = oklab::from_srgb_plane(&shrink(&rgb, coarse_width, coarse_height));
     cx.step(1, N_STEPS)?;
 
     let border = border::examine(&coarse);
-    let poll = |round: usize| cx.step(2 + round as u32, N_STEPS);
-    let segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
-    let mut segmentation =
-        grab_cut::Segmentation { labels: components::keep_object(&segmentation.labels, PINHOLE), ..segmentation };
-    cx.step(7, N_STEPS)?;
+    cx.step(2, N_STEPS)?;
+    let poll = |n_cuts: usize| cx.step(2 + n_cuts as u32, N_STEPS);
+    let mut segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
+    let object = components::keep_object(&segmentation.labels, PINHOLE);
+    let measures = crate::image::judge::measure(&coarse, &border, &segmentation, &object);
+    println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
+    segmentation.labels = object;
+    cx.step(8, N_STEPS)?;
 
     let mut side = coarse_width.max(coarse_height);
     while side < fine_width.max(fine_height) {
         side *= 2;
         let (level_width, level_height) = fit(fine_width, fine_height, side);
-        let level = if level_width == fine_width { None } else { Some(shrink(&lab, level_width, level_height)) };
-        segmentation.labels = grab_cut::refine(level.as_ref().unwrap_or(&lab), &segmentation, &|| cx.check_cancel())?;
+        let level = shrink(&rgb, level_width, level_height);
+        // Thin parts seen at the first larger size are in the band at the next.
+        let first = side / 2 == coarse_width.max(coarse_height);
+        segmentation.labels = grab_cut::refine(&level, &segmentation, first, &|| cx.check_cancel())?;
     }
     let mask = components::keep_object(&segmentation.labels, PINHOLE);
-    cx.step(8, N_STEPS)?;
+    cx.step(9, N_STEPS)?;
     Ok(matte(image, &rgb, &mask))
 }
 

@@ -31,7 +31,7 @@ pub fn fire(args: Fire, json: bool) -> Outcome {
     let several = images.len() > 1;
     let mut jobs = Vec::new();
     for image in &images {
-        let output = args.out.as_ref().map(|out| output_for(out, image, several)).transpose()?;
+        let output = args.out.as_ref().map(|out| output_for(out, several)).transpose()?;
         jobs.push(client.call::<Submit>(&SubmitParams {
             source: SourceParams { path: Some(text(image)?), ..SourceParams::default() },
             recipe: args.recipe.clone(),
@@ -95,15 +95,12 @@ fn readable(image: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// `out` is the file for one image unless it is a folder or ends like one, and a
-/// folder for several. The daemon adds the recipe's extension to names in folders.
-fn output_for(out: &Path, image: &Path, several: bool) -> Result<String, Failure> {
-    let looks_like_folder = out.is_dir() || out.as_os_str().to_string_lossy().ends_with(['/', '\\']);
-    if !several && !looks_like_folder {
-        return full_text(out);
-    }
-    let stem = image.file_stem().unwrap_or(image.as_os_str());
-    full_text(&out.join(stem))
+/// `out` is the file for one image unless it is a folder or ends like one, and
+/// the folder for several.
+fn output_for(out: &Path, several: bool) -> Result<String, Failure> {
+    let text = full_text(out)?;
+    let is_folder = several || out.as_os_str().to_string_lossy().ends_with(['/', '\\']);
+    Ok(if is_folder { format!("{}/", text.trim_end_matches(['/', '\\'])) } else { text })
 }
 
 fn full(path: &Path) -> Result<PathBuf, Failure> {
@@ -126,10 +123,9 @@ mod tests {
 
     #[test]
     fn out_is_a_file_for_one_image_and_a_folder_for_several() {
-        let image = Path::new("/in/lamp.png");
-        assert_eq!(output_for(Path::new("/out/x.glb"), image, false).unwrap(), "/out/x.glb");
-        assert_eq!(output_for(Path::new("/out/"), image, false).unwrap(), "/out/lamp");
-        assert_eq!(output_for(Path::new("/out"), image, true).unwrap(), "/out/lamp");
+        assert_eq!(output_for(Path::new("/out/x.glb"), false).unwrap(), "/out/x.glb");
+        assert_eq!(output_for(Path::new("/out/"), false).unwrap(), "/out/");
+        assert_eq!(output_for(Path::new("/out"), true).unwrap(), "/out/");
     }
 
     #[test]
