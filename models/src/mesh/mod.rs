@@ -4,9 +4,13 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod clean;
+#[cfg(test)]
+mod clean_tests;
 pub mod codec;
 mod fairing;
 pub mod inflate;
+#[cfg(test)]
+mod inflate_tests;
 mod lattice_tiling;
 pub mod mirror;
 pub mod normals;
@@ -15,7 +19,11 @@ pub mod place;
 mod poisson;
 mod silhouette;
 pub mod simplify;
+#[cfg(test)]
+mod simplify_tests;
 mod surface;
+#[cfg(test)]
+pub(crate) mod test_support;
 pub mod topology;
 
 use ::image::RgbaImage;
