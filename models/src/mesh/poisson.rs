@@ -266,23 +266,23 @@ fn level(width: usize, area: f32, arms: &[[f32; 4]]) -> Level {
         (0.5 * (left + right), 0.5 * (up + down))
     };
     for &(_, start, end) in &level.runs {
-        for i in start..end {
+        for (i, reach) in arms.iter().enumerate().take(end).skip(start) {
             let (w, h) = sides(i);
             level.load[i] = area * w * h;
-            if arms[i][1] == WHOLE {
+            if reach[1] == WHOLE {
                 level.right[i] = 0.5 * (h + sides(i + 1).1);
             }
-            if arms[i][3] == WHOLE {
+            if reach[3] == WHOLE {
                 level.down[i] = 0.5 * (w + sides(i + width).0);
             }
         }
     }
     for &(_, start, end) in &level.runs {
-        for i in start..end {
+        for (i, reach) in arms.iter().enumerate().take(end).skip(start) {
             let (w, h) = sides(i);
             let links = [level.right[i - 1], level.right[i], level.down[i - width], level.down[i]];
             let widths = [h, h, w, w];
-            let weight = |d: usize| if arms[i][d] == WHOLE { links[d] } else { widths[d] / arms[i][d].max(MIN_ARM) };
+            let weight = |d: usize| if reach[d] == WHOLE { links[d] } else { widths[d] / reach[d].max(MIN_ARM) };
             level.diagonal[i] = (0..4).map(weight).sum();
         }
     }
@@ -346,10 +346,11 @@ fn prolong(fine: &Level, x: &mut [f32], coarse_width: usize, coarse: &[f32]) {
     for &(row, start, end) in &fine.runs {
         let line = row / 2 * coarse_width;
         let below = line + (row & 1) * coarse_width;
-        for i in start..end {
-            let column = i - row * fine.width;
+        let first = start - row * fine.width;
+        for (column, value) in (first..).zip(&mut x[start..end]) {
             let (left, right) = (column / 2, column / 2 + (column & 1));
-            x[i] += 0.25 * (coarse[line + left] + coarse[line + right] + coarse[below + left] + coarse[below + right]);
+            *value +=
+                0.25 * (coarse[line + left] + coarse[line + right] + coarse[below + left] + coarse[below + right]);
         }
     }
 }
@@ -359,11 +360,12 @@ fn restrict(fine: &Level, coarse: &mut Level) {
     let Level { runs, b, width: coarse_width, .. } = coarse;
     let (r, w) = (&fine.r, fine.width);
     for &(row, start, end) in runs.iter() {
-        for j in start..end {
-            let i = 2 * row * w + 2 * (j - row * *coarse_width);
+        let first = start - row * *coarse_width;
+        for (column, out) in (first..).zip(&mut b[start..end]) {
+            let i = 2 * row * w + 2 * column;
             let sides = r[i - 1] + r[i + 1] + r[i - w] + r[i + w];
             let corners = r[i - w - 1] + r[i - w + 1] + r[i + w - 1] + r[i + w + 1];
-            b[j] = r[i] + 0.5 * sides + 0.25 * corners;
+            *out = r[i] + 0.5 * sides + 0.25 * corners;
         }
     }
 }

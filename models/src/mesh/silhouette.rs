@@ -208,9 +208,9 @@ fn refine(coarse: &Silhouette, factor: f64) -> Silhouette {
         .collect();
     for y in 0..height {
         let (first, taps) = spline_taps(y as f64 / factor);
-        for x in 0..width {
+        for (x, out) in fine.values[y * width..][..width].iter_mut().enumerate() {
             let value = apply_taps(|i| rows[(first + i).saturating_sub(1).min(rows.len() - 1)][x], &taps);
-            fine.values[y * width + x] = if value.abs() < 1e-4 { -1e-4 } else { value };
+            *out = if value.abs() < 1e-4 { -1e-4 } else { value };
         }
     }
     fine

@@ -46,10 +46,18 @@ fn torus(n: u32) -> Mesh {
 #[test]
 fn random_blobs_come_down_to_their_budget_and_stay_sound() {
     for seed in 100..130 {
-        let mesh = inflated(&random_blob(&mut fastrand::Rng::with_seed(seed)), &[("resolution", 128.0)]).unwrap();
+        let blob = random_blob(&mut fastrand::Rng::with_seed(seed));
+        let mesh = clean(&inflated(&blob, &[("resolution", 128.0)]).unwrap(), 0.001).unwrap();
         for budget in [6000, 2000, 500] {
             let reduced = check(&mesh, budget, &format!("seed {seed}"));
             assert!(FrontHalf::of(&reduced).is_some(), "seed {seed}: no longer a mirror image");
+            if budget >= 2000 {
+                let shape = |mesh: &Mesh| {
+                    let t = topology(&mesh.positions, &mesh.triangles);
+                    (t.n_components, t.n_vertices as i64 - t.n_triangles as i64 / 2)
+                };
+                assert_eq!(shape(&reduced), shape(&mesh), "seed {seed} to {budget}: lost a piece or a hole");
+            }
         }
     }
 }
@@ -112,7 +120,7 @@ fn flat_spots_of_a_front_half_are_lifted() {
 fn silhouettes_of_real_cutouts_survive_small_budgets() {
     for (name, cutout) in cutouts("images/object") {
         let mesh = clean(&inflated(&cutout, &[]).unwrap(), 0.001).unwrap();
-        for (budget, least) in [(10000, 0.99), (3000, 0.97)] {
+        for (budget, least) in [(10000, 0.99), (3000, 0.98)] {
             let reduced = check(&mesh, budget, &name);
             let iou = silhouette_iou(&reduced, &cutout);
             println!("{name} to {budget}: IoU {iou:.4}");
