@@ -135,7 +135,7 @@ impl<'a> Reduction<'a> {
             weights,
             size_of::<[f32; 3]>(),
             &self.locks,
-            target * 3,
+            target.min(triangles.len()) * 3,
             ANY_ERROR,
             SimplifyOptions::None,
             None,
