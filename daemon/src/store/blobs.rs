@@ -151,12 +151,17 @@ impl BlobStore {
 
     /// Every blob, in no particular order; files with other names are passed over.
     pub fn iter(&self) -> impl Iterator<Item = io::Result<Entry>> {
-        let folders = (0..=255u8).map(|byte| self.dir.join(hex(&[byte])));
-        folders.flat_map(|folder| match fs::read_dir(folder) {
+        (0..=255u8).flat_map(|first| self.iter_folder(first))
+    }
+
+    /// Blobs whose digest begins with this byte: about a 256th of them all.
+    pub fn iter_folder(&self, first: u8) -> impl Iterator<Item = io::Result<Entry>> + use<> {
+        let entries: Vec<_> = match fs::read_dir(self.dir.join(hex(&[first]))) {
             Ok(files) => files.filter_map(|file| file.and_then(entry).transpose()).collect(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => vec![Err(e)],
-        })
+        };
+        entries.into_iter()
     }
 
     /// Removes what writers that died left behind, and damaged blobs that were set

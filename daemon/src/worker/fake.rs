@@ -135,9 +135,12 @@ impl Fake {
             }
             Action::Crash(crash) => crash_now(*crash),
             Action::Panic => panic!("the fake was told to panic"),
-            // Reserved, not touched: the limit of worker/process.rs ends it.
             Action::OutOfMemory => {
-                std::mem::forget((0..u32::MAX).map(|_| Vec::<u8>::with_capacity(1 << 30)).collect::<Vec<_>>())
+                // Reserved, not touched: the limit of worker/process.rs ends it.
+                let mut held = Vec::new();
+                loop {
+                    held.push(std::hint::black_box(Vec::<u8>::with_capacity(1 << 30)));
+                }
             }
             Action::PretendMemory(bytes) => self.pipe.pretended_bytes.store(*bytes, Ordering::Relaxed),
             Action::Hang => loop {
@@ -228,22 +231,25 @@ impl Runner for Fake {
 }
 
 fn crash_now(crash: Crash) -> ! {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Signal, getpid, kill_process};
-        let signal = match crash {
-            Crash::Segv => Some(Signal::SEGV),
-            Crash::Kill => Some(Signal::KILL),
-            Crash::Abort | Crash::Exit => None,
-        };
-        // Twice: Rust's own handler lets a SIGSEGV pass that no access raised.
-        for signal in [signal, signal].into_iter().flatten() {
-            let _ = kill_process(getpid(), signal);
-        }
-    }
     match crash {
         Crash::Exit => std::process::exit(3),
-        _ => abort(),
+        Crash::Abort => abort(),
+        #[cfg(unix)]
+        Crash::Segv => raise(libc::SIGSEGV),
+        #[cfg(unix)]
+        Crash::Kill => raise(libc::SIGKILL),
+        #[cfg(not(unix))]
+        Crash::Segv | Crash::Kill => {}
+    }
+    abort()
+}
+
+#[cfg(unix)]
+fn raise(signal: i32) {
+    // Twice: Rust's own handler lets a SIGSEGV pass that no access raised.
+    for _ in 0..2 {
+        // SAFETY: ends the process, which is what was asked for.
+        unsafe { libc::raise(signal) };
     }
 }
 

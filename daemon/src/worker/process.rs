@@ -115,12 +115,13 @@ pub fn started(pid: u32) -> Option<String> {
     }
 }
 
-/// Kills process `pid` and everything in the group it leads. The caller knows
+/// Kills process `pid`, and everything in the group it leads if it leads one. The caller knows
 /// that the number is still that of the process it means.
 pub fn kill_group(pid: u32) {
     #[cfg(unix)]
-    if let Some(group) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     #[cfg(not(unix))]
     let _ = pid;

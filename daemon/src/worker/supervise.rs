@@ -313,6 +313,7 @@ fn kill(process: &Mutex<Child>) {
     let mut child = lock(process);
     if let Ok(None) = child.try_wait() {
         process::kill_group(child.id());
+        // Where there are no groups.
         let _ = child.kill();
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Read,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdin, Command as Program, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -14,7 +14,6 @@ use meshkilnd::{
     store::blobs::BlobStore,
     worker::frames::{Command, Failure, FailureKind, Output, Report, Run, read_frame, write_frame},
 };
-use serde_json::json;
 use tempfile::TempDir;
 
 pub const EXE: &str = env!("CARGO_BIN_EXE_meshkilnd");
@@ -175,15 +174,4 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 pub fn is_alive(pid: u32) -> bool {
     meshkilnd::worker::process::started(pid).is_some()
-}
-
-/// Settings do not matter to the fake, but tell equal runs apart.
-pub fn numbered(mut run: Run, number: u64) -> Run {
-    run.settings.insert("number".to_owned(), json!(number));
-    run
-}
-
-#[allow(dead_code)]
-pub fn exists(path: &Path) -> bool {
-    path.exists()
 }

@@ -69,6 +69,17 @@ fn many_blobs_come_out_in_the_order_in_which_they_went_in() {
 }
 
 #[test]
+fn thousands_of_small_blobs_take_seconds_not_minutes() {
+    let it = fixture();
+    let started = Instant::now();
+    let contents = (0..2_000u32).map(|n| n.to_le_bytes().repeat(256));
+    let blobs = it.store.put_many(contents).unwrap();
+    println!("2,000 blobs of 1 KiB: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!((blobs.len(), it.files().len(), it.temps()), (2_000, 2_000, 0));
+}
+
+#[test]
 fn damage_is_noticed_set_aside_and_cured_by_the_next_put() {
     let it = fixture();
     let blob = it.store.put(b"a lantern").unwrap();
