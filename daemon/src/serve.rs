@@ -225,7 +225,7 @@ impl Life {
             blobs.clone(),
             Box::new(handle.clone()),
             Box::new(move |name| find.base(name)),
-            watch::service::Times::default(),
+            watch::watched::Times::default(),
         )
         .map_err(|e| part("the watcher")(&e))?;
 
