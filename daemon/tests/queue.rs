@@ -1,6 +1,8 @@
 //! The queue with real worker processes, on the fake device: whatever a worker
 //! does, every job ends as it should and the others never notice.
 
+#![allow(clippy::unwrap_used)] // all of it is test
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},

@@ -1,7 +1,7 @@
 //! Rows to jobs and back: the one place that knows how a column is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -135,7 +135,10 @@ pub(super) fn wire_asset(row: &Row) -> rusqlite::Result<Asset> {
 
 /// Plans by their row, read once.
 #[derive(Default)]
-pub(super) struct Plans(BTreeMap<i64, Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>>);
+pub(super) struct Plans(BTreeMap<i64, ReadPlan>);
+
+/// A plan that this version cannot run is a stub without steps, and the reason.
+type ReadPlan = Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>;
 
 /// A whole job, and what is wrong with its plan, which then has no steps.
 pub(super) fn full_job(
@@ -196,23 +199,22 @@ pub(super) fn one_job(conn: &Connection, id: JobId) -> rusqlite::Result<Option<(
 }
 
 impl Plans {
-    fn get(
-        &mut self,
-        conn: &Connection,
-        id: i64,
-    ) -> rusqlite::Result<&Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>> {
-        if !self.0.contains_key(&id) {
-            let (sha256, recipe, json): (String, String, String) = conn
-                .prepare_cached("SELECT sha256, recipe, json FROM plans WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            let plan = SharedPlan::read(&json).map(Arc::new).map_err(|problem| {
-                let plan = Plan { recipe, steps: Vec::new() };
-                (Arc::new(SharedPlan { sha256, json, plan }), problem)
-            });
-            self.0.insert(id, plan);
+    fn get(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<&ReadPlan> {
+        match self.0.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert(read_plan(conn, id)?)),
         }
-        Ok(&self.0[&id])
     }
+}
+
+fn read_plan(conn: &Connection, id: i64) -> rusqlite::Result<ReadPlan> {
+    let (sha256, recipe, json): (String, String, String) = conn
+        .prepare_cached("SELECT sha256, recipe, json FROM plans WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(SharedPlan::read(&json).map(Arc::new).map_err(|problem| {
+        let plan = Plan { recipe, steps: Vec::new() };
+        (Arc::new(SharedPlan { sha256, json, plan }), problem)
+    }))
 }
 
 fn state_in(row: &Row) -> rusqlite::Result<JobState> {
