@@ -76,7 +76,17 @@ mod tests {
             let slope = 0.5 * x as f32 / 39.0;
             let boxed = (10..30).contains(&x) && (5..15).contains(&y);
             let dent = (18..22).contains(&x) && (9..11).contains(&y);
-            [if dent { 0.2 } else if boxed { 0.9 } else { slope }, 0.0, 0.0]
+            [
+                if dent {
+                    0.2
+                } else if boxed {
+                    0.9
+                } else {
+                    slope
+                },
+                0.0,
+                0.0,
+            ]
         });
         let seeds = Plane::from_fn(40, 20, |x, y| x == 0 || y == 0 || x == 39 || y == 19);
         let distance = barrier_distance(&lab, &seeds);

@@ -9,8 +9,7 @@
 use std::collections::VecDeque;
 
 /// Steps to the eight neighbours; direction `d ^ 1` is the opposite of `d`.
-pub const DIRECTIONS: [(i32, i32); 8] =
-    [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (-1, 1), (1, -1)];
+pub const DIRECTIONS: [(i32, i32); 8] = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1), (-1, 1), (1, -1)];
 
 /// How many nodes are grown between two looks at `poll`.
 const POLL_INTERVAL: u32 = 4096;

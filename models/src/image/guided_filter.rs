@@ -178,7 +178,11 @@ mod tests {
             let expected = naive(&guide, &input, radius, 1e-3);
             for i in 0..width * height {
                 let found = f64::from(apply(lines.data[i], guide.data[i]));
-                assert!((found - expected[i]).abs() < 2e-3, "{width}x{height} r {radius} at {i}: {found} {}", expected[i]);
+                assert!(
+                    (found - expected[i]).abs() < 2e-3,
+                    "{width}x{height} r {radius} at {i}: {found} {}",
+                    expected[i]
+                );
             }
         }
     }
