@@ -11,7 +11,7 @@ use crate::{
     image::{
         border,
         components::{Keep, keep_object},
-        edge_color, given_alpha, grab_cut,
+        edge_color, given_alpha, grab_cut, judge,
         matte::matte,
         oklab,
         plane::{Plane, fit, shrink, shrink_rgb},
@@ -96,8 +96,14 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
     let mut segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
     let keep = if border.surface.is_some() { KEEP_PLAIN } else { KEEP_BUSY };
     let object = keep_object(&segmentation.labels, &keep);
-    let measures = crate::image::judge::measure(&coarse, &border, &segmentation, &object);
-    println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
+    let measures = judge::measure(&coarse, &border, &segmentation, &object);
+    if let Some(objection) = measures.objection(border.surface.is_some()) {
+        tracing::debug!(objection, ?measures, "no clear object");
+        return Err(no_object());
+    }
+    if std::env::var("MEAS").is_ok() {
+        println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
+    }
     segmentation.labels = object;
     cx.step(8, N_STEPS)?;
 
