@@ -29,6 +29,7 @@ mod simplify_tests;
 mod surface;
 #[cfg(test)]
 pub mod test_shapes;
+#[cfg(test)]
 pub(crate) mod test_support;
 pub mod topology;
 pub mod unwrap;
