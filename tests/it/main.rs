@@ -3,4 +3,6 @@
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
 
+mod commands;
+mod corpus;
 mod repo;

@@ -9,10 +9,13 @@ use std::{
 use meshkiln_models::recipe::{Plan, RecipeError};
 use meshkiln_protocol::{
     asset::Asset,
-    job::{self as wire, Class, JobId, JobState, StageRun},
+    job::{self as wire, Class, JobId, JobState, StageRun, StageState},
     watch::WatchId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, types::Type};
+use rusqlite::{
+    Connection, OptionalExtension, Row,
+    types::{Type, ValueRef},
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -69,10 +72,25 @@ pub(super) fn json_of<T: DeserializeOwned>(row: &Row, column: &str) -> rusqlite:
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| malformed(column, e))
 }
 
+/// Stages as a column: state and time only, since the plan knows their names.
+pub(super) fn stages_text(stages: &[StageRun]) -> String {
+    let short: Vec<(StageState, Option<u64>)> = stages.iter().map(|stage| (stage.state, stage.elapsed_ms)).collect();
+    serde_json::to_string(&short).expect("plain data becomes JSON")
+}
+
+/// The stages of a row with the columns `stages` and `pending`.
+pub(super) fn stages_in(row: &Row) -> rusqlite::Result<Vec<StageRun>> {
+    let mut stages: Vec<StageRun> = json_of(row, "pending")?.unwrap_or_default();
+    let short: Vec<(StageState, Option<u64>)> = json_of(row, "stages")?.unwrap_or_default();
+    for (stage, (state, elapsed_ms)) in stages.iter_mut().zip(short) {
+        (stage.state, stage.elapsed_ms) = (state, elapsed_ms);
+    }
+    Ok(stages)
+}
+
 /// A row as clients see it; position and progress are not in the table.
 pub(super) fn wire_job(row: &Row) -> rusqlite::Result<wire::Job> {
     let path = |column| Ok::<_, rusqlite::Error>(path_in(row, column)?.map(|path| path.to_string_lossy().into_owned()));
-    let stages: Option<Vec<StageRun>> = json_of(row, "stages")?;
     Ok(wire::Job {
         id: JobId(number(row, "id")?),
         state: state_in(row)?,
@@ -88,10 +106,7 @@ pub(super) fn wire_job(row: &Row) -> rusqlite::Result<wire::Job> {
         finished_ms: maybe_number(row, "finished_ms")?,
         attempt: row.get("attempt")?,
         crashes: row.get("crashes")?,
-        stages: match stages {
-            Some(stages) => stages,
-            None => json_of(row, "pending")?.unwrap_or_default(),
-        },
+        stages: stages_in(row)?,
         progress: None,
         position: None,
         error: json_of(row, "error")?,
@@ -165,7 +180,10 @@ pub(super) fn full_job(
         errors: row.get("errors")?,
         daemon_deaths: row.get("daemon_deaths")?,
         not_before_ms: maybe_number(row, "not_before_ms")?,
-        stages: json_of(row, "stages")?.unwrap_or_default(),
+        stages: match row.get_ref("stages")? {
+            ValueRef::Null => Vec::new(),
+            _ => stages_in(row)?,
+        },
         error: json_of(row, "error")?,
         finished,
     };

@@ -14,8 +14,8 @@ use super::silhouette::Silhouette;
 
 /// Wobbles shorter than about twice this go, in node spacings.
 const SIGMA: f32 = 6.0;
-/// Displacements beyond this are details of the picture and left alone.
-const DETAIL: f32 = 1.2;
+/// Where displacements are this large, the outline has a corner or detail and is left alone.
+const DETAIL: f32 = 0.7;
 /// Points keep this share of their edge away from its nodes.
 const MIN_SHARE: f32 = 0.03;
 /// Distances are exact up to here and clamped beyond.
@@ -124,12 +124,14 @@ impl Outline {
             noise.iter_mut().zip(smooth).for_each(|(n, s)| *n -= s);
         }
         let n = ring.len();
+        let normal = |i: usize| (once[(i + 1) % n] - once[(i + n - 1) % n]).perp().normalize_or_zero();
+        let distances: Vec<f32> = (0..n).map(|i| -noise[i].dot(normal(i))).collect();
+        let squared: Vec<Vec2> = distances.iter().map(|d| Vec2::new(d * d, 0.0)).collect();
+        let around = kernel.apply(&squared);
         for (i, &point) in ring.iter().enumerate() {
-            let normal = (once[(i + 1) % n] - once[(i + n - 1) % n]).perp().normalize_or_zero();
-            let distance = -noise[i].dot(normal);
-            // Tukey's biweight: small displacements pass, large ones fade out.
-            let fade = (1.0 - (distance / DETAIL).powi(2)).max(0.0);
-            let wanted = distance * fade * fade;
+            // Tukey's biweight of the mean displacement around: corners do not ring.
+            let fade = (1.0 - around[i].x / (DETAIL * DETAIL)).max(0.0);
+            let (wanted, normal) = (distances[i] * fade * fade, normal(i));
             let p = &mut self.points[point as usize];
             let (at, lean) = if self.horizontal[point as usize] { (&mut p.x, normal.x) } else { (&mut p.y, normal.y) };
             let lean = if lean < 0.0 { lean.min(-0.2) } else { lean.max(0.2) };

@@ -61,7 +61,9 @@ fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
 }
 
 fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
-    let locks = vec![SimplifyVertex::None; half.mesh.positions.len()];
+    // The outline is what everybody sees: its vertices should go last.
+    let lock = |p: &Vec3| if p.z == 0.0 { SimplifyVertex::Priority } else { SimplifyVertex::None };
+    let locks = half.mesh.positions.iter().map(lock).collect();
     let (positions, triangles) = Reduction::of(&half.mesh, locks)
         .towards(budget / 2, |(positions, triangles)| half.lift_flat_spots(positions, triangles));
     let (positions, triangles) = with_mirror_image(&positions, &triangles);
@@ -73,11 +75,14 @@ type Triangles = (Vec<Vec3>, Vec<[u32; 3]>);
 struct Reduction<'a> {
     mesh: &'a Mesh,
     locks: Vec<SimplifyVertex>,
+    /// Vertices of the original's border.
+    on_border: Vec<bool>,
 }
 
 impl<'a> Reduction<'a> {
     fn of(mesh: &'a Mesh, locks: Vec<SimplifyVertex>) -> Self {
-        Reduction { mesh, locks }
+        let on_border = border_vertices(&Surface::of(&mesh.positions, mesh.triangles.clone()), mesh.positions.len());
+        Reduction { mesh, locks, on_border }
     }
 
     /// The largest result found that has at most `budget` triangles after
@@ -135,7 +140,7 @@ impl<'a> Reduction<'a> {
             weights,
             size_of::<[f32; 3]>(),
             &self.locks,
-            target * 3,
+            target.min(triangles.len()) * 3,
             ANY_ERROR,
             SimplifyOptions::None,
             None,
@@ -145,7 +150,8 @@ impl<'a> Reduction<'a> {
 
     /// Takes apart what was tied together by collapsing edges without regard to
     /// their surroundings: doubled faces, edges with several sheets, vertices
-    /// between two fans. Also returns the vertices where that was so.
+    /// between two fans. Also returns the vertices where that was so, and those
+    /// of holes that have closed.
     fn untangle(&self, triangles: Vec<[u32; 3]>) -> (Triangles, Vec<u32>) {
         let positions = &self.mesh.positions;
         // Along texture seams vertices are doubled: what touches there is meant to.
@@ -159,6 +165,9 @@ impl<'a> Reduction<'a> {
         let tidy = separate(positions, &surface);
         let split = surface.faces.iter().flatten().zip(tidy.1.iter().flatten()).filter(|(a, b)| a != b);
         let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
+        let on_border = border_vertices(&surface, positions.len());
+        tangled
+            .extend(surface.faces.iter().flatten().filter(|&&v| self.on_border[v as usize] && !on_border[v as usize]));
         if doubled {
             let kept: HashSet<&[u32; 3]> = surface.faces.iter().collect();
             tangled.extend(triangles.iter().filter(|face| !kept.contains(face)).flatten());
@@ -198,6 +207,17 @@ fn outline_locks(mesh: &Mesh) -> Vec<SimplifyVertex> {
         }
     }
     locks
+}
+
+fn border_vertices(surface: &Surface, n_vertices: usize) -> Vec<bool> {
+    let mut on_border = vec![false; n_vertices];
+    for (face, links) in surface.faces.iter().zip(&surface.links) {
+        for i in (0..3).filter(|&i| links[i].is_none()) {
+            on_border[face[i] as usize] = true;
+            on_border[face[(i + 1) % 3] as usize] = true;
+        }
+    }
+    on_border
 }
 
 /// Triangles in an order that reuses vertices, vertices in the order of their
