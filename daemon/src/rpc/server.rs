@@ -43,7 +43,7 @@ use super::{
     reply::{self, Response},
     socket::Socket,
 };
-use crate::store::blobs::BlobStore;
+use crate::{store::blobs::BlobStore, system};
 
 /// Calls of one connection.
 type Rpc = TowerService<Stack<CallLayer, Identity>, Identity>;
@@ -87,7 +87,9 @@ impl Server {
             )
             .build();
         let (stop, handle) = stop_channel();
-        let connections = Connections::new(limits::CONNECTIONS);
+        // Each is an open file; others are needed too.
+        let files = system::raise_file_limit().map_or(usize::MAX, |files| files as usize / 2);
+        let connections = Connections::new(limits::CONNECTIONS.min(files));
         let shared = Arc::new(Shared {
             gate,
             connections: connections.clone(),
@@ -129,7 +131,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: StopHandle) {
         match accepted {
             Ok((stream, _)) => match shared.connections.enter() {
                 Some((place, leave)) => _ = tokio::spawn(serve(stream, place, leave, shared.clone(), stop.clone())),
-                None => tracing::warn!("a connection was refused: {} are open", limits::CONNECTIONS),
+                None => tracing::warn!("a connection was refused: {} are open", shared.connections.n_open()),
             },
             // Most often no file handles are left; some will be given back.
             Err(e) => {
