@@ -3,4 +3,5 @@
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
 
+mod kill_loop;
 mod repo;
