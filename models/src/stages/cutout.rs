@@ -101,9 +101,6 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
         tracing::debug!(objection, ?measures, "no clear object");
         return Err(no_object());
     }
-    if std::env::var("MEAS").is_ok() {
-        println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
-    }
     segmentation.labels = object;
     cx.step(8, N_STEPS)?;
 
