@@ -18,7 +18,8 @@ fn check(mesh: &Mesh, budget: usize, what: &str) -> Mesh {
     assert!(t.is_watertight() && t.is_manifold() && t.n_degenerate == 0, "{what} to {budget}: {t:?}");
     assert_eq!(t.n_vertices, reduced.positions.len(), "{what}: unused or doubled vertices");
     assert!(n <= budget, "{what}: {n} triangles are more than {budget}");
-    assert!(n >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
+    // One collapse more or less is two triangles, or four in a mirrored mesh.
+    assert!(n + 4 >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
     assert!(reduced.normals.iter().all(|n| (n.length() - 1.0).abs() < 1e-4));
     assert_eq!(reduced.front, mesh.front);
     reduced
