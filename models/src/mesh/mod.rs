@@ -25,6 +25,7 @@ mod surface;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod topology;
+mod unfold;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};
