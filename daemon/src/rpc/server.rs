@@ -41,7 +41,7 @@ use super::{
     gate::Gate,
     limits,
     reply::{self, Response},
-    socket::Socket,
+    socket::{Socket, Unread},
 };
 use crate::{store::blobs::BlobStore, system};
 
@@ -147,7 +147,8 @@ async fn serve(stream: TcpStream, place: Place, leave: Arc<Notify>, shared: Arc<
         tracing::debug!("no TCP_NODELAY: {e}");
     }
     let number = place.number();
-    let layers = RpcServiceBuilder::new().layer(CallLayer::new(shared.names.clone()));
+    let unread = Unread::default();
+    let layers = RpcServiceBuilder::new().layer(CallLayer::new(shared.names.clone(), unread.clone()));
     let rpc = shared.rpc.clone().set_rpc_middleware(layers).build(shared.methods.clone(), stop.clone());
 
     let service = service_fn(move |request| {
@@ -166,7 +167,7 @@ async fn serve(stream: TcpStream, place: Place, leave: Arc<Notify>, shared: Arc<
         .header_read_timeout(limits::HEAD_TIME)
         .max_headers(64)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Socket::new(stream, place)), service)
+        .serve_connection(TokioIo::new(Socket::new(stream, place, unread)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
