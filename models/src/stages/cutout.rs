@@ -77,7 +77,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     for (pixel, alpha) in cutout.pixels_mut().zip(&alpha.data) {
         pixel.0[3] = *alpha;
     }
-    edge_color::extend_colors(&mut cutout);
+    edge_color::extend_colors(&mut cutout, &|| cx.check_cancel())?;
     asset.set_image(Slot::Cutout, cutout);
     cx.step(N_STEPS, N_STEPS)
 }
@@ -101,9 +101,6 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
         tracing::debug!(objection, ?measures, "no clear object");
         return Err(no_object());
     }
-    if std::env::var("MEAS").is_ok() {
-        println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
-    }
     segmentation.labels = object;
     cx.step(8, N_STEPS)?;
 
@@ -124,3 +121,6 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
 fn no_object() -> StageError {
     StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }
+
+#[cfg(test)]
+mod tests;
