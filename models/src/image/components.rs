@@ -67,9 +67,9 @@ pub fn components(mask: &Plane<bool>) -> (Vec<Run>, Vec<Component>) {
     let mut ids = vec![usize::MAX; runs.len()];
     let mut found: Vec<Component> = Vec::new();
     let mut sums: Vec<(f64, f64)> = Vec::new();
-    for i in 0..runs.len() {
+    for (i, run) in runs.iter_mut().enumerate() {
         let root = root(&mut parents, i);
-        let Run { y, left, right, .. } = runs[i];
+        let Run { y, left, right, .. } = *run;
         if ids[root] == usize::MAX {
             ids[root] = found.len();
             let (label, centre) = (mask.at(left, y), (0.0, 0.0));
@@ -77,7 +77,7 @@ pub fn components(mask: &Plane<bool>) -> (Vec<Run>, Vec<Component>) {
             sums.push((0.0, 0.0));
         }
         let id = ids[root];
-        runs[i].component = id;
+        run.component = id;
         let (component, n) = (&mut found[id], right - left);
         component.area += n;
         component.on_border += match y {
@@ -204,10 +204,10 @@ mod tests {
                         continue;
                     }
                     area += 1;
-                    for next in 0..seen.len() {
+                    for (next, seen) in seen.iter().enumerate() {
                         let (dx, dy) = ((next % width).abs_diff(at % width), (next / width).abs_diff(at / width));
                         let near = if mask.data[at] { dx.max(dy) == 1 } else { dx + dy == 1 };
-                        if near && !seen[next] && mask.data[next] == mask.data[at] {
+                        if near && !seen && mask.data[next] == mask.data[at] {
                             stack.push(next);
                         }
                     }

@@ -92,12 +92,10 @@ impl<const N: usize> Mixture<N> {
 
 impl<const N: usize> Gaussian<N> {
     fn log_density(&self, sample: &[f32; N]) -> f32 {
+        let off: [f32; N] = std::array::from_fn(|i| sample[i] - self.mean[i]);
         let mut square = 0.0;
-        for i in 0..N {
-            let mut white = 0.0;
-            for j in 0..=i {
-                white += self.whitening[i][j] * (sample[j] - self.mean[j]);
-            }
+        for (i, row) in self.whitening.iter().enumerate() {
+            let white: f32 = row[..=i].iter().zip(&off).map(|(w, o)| w * o).sum();
             square += white * white;
         }
         self.log_peak - 0.5 * square
@@ -141,10 +139,9 @@ impl<const N: usize> Moments<N> {
         let mut inverse = [[0.0f64; N]; N];
         for i in 0..N {
             inverse[i][i] = 1.0 / factor[i][i];
-            for j in 0..i {
-                let known: f64 = (j..i).map(|k| factor[i][k] * inverse[k][j]).sum();
-                inverse[i][j] = -known / factor[i][i];
-            }
+            let row: Vec<f64> =
+                (0..i).map(|j| -(j..i).map(|k| factor[i][k] * inverse[k][j]).sum::<f64>() / factor[i][i]).collect();
+            inverse[i][..i].copy_from_slice(&row);
         }
         let log_volume: f64 = (0..N).map(|i| factor[i][i].ln()).sum();
         let log_two_pi = std::f32::consts::TAU.ln();

@@ -77,7 +77,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     for (pixel, alpha) in cutout.pixels_mut().zip(&alpha.data) {
         pixel.0[3] = *alpha;
     }
-    edge_color::extend_colors(&mut cutout);
+    edge_color::extend_colors(&mut cutout, &|| cx.check_cancel())?;
     asset.set_image(Slot::Cutout, cutout);
     cx.step(N_STEPS, N_STEPS)
 }
@@ -121,3 +121,6 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
 fn no_object() -> StageError {
     StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }
+
+#[cfg(test)]
+mod tests;
