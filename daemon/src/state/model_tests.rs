@@ -279,7 +279,7 @@ impl Race {
         self.calls += 1;
         let id = CallId(self.calls);
         self.open.insert(id, name);
-        self.handle(Event::Call { id, call: call });
+        self.handle(Event::Call { id, call });
         self.assert(!self.open.contains_key(&id), "a call was not answered in its turn");
     }
 
@@ -353,10 +353,10 @@ impl Race {
                         self.assert(self.run.is_none(), "two runs at once");
                         self.run = Some(run);
                     }
-                    Command::Cancel { run } if self.obeys => {
-                        if self.run.as_ref().is_some_and(|known| known.run == run) {
-                            self.work_badly(FailureKind::Cancelled);
-                        }
+                    Command::Cancel { run }
+                        if self.obeys && self.run.as_ref().is_some_and(|known| known.run == run) =>
+                    {
+                        self.work_badly(FailureKind::Cancelled);
                     }
                     _ => {}
                 }
