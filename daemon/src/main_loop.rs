@@ -1,9 +1,15 @@
 //! What can happen to the daemon and what it does about it.
 //!
 //! `State::handle(event, now)` is the whole policy: plain data in, effects out.
-//! `run` gives it time, and performs the effects.
+//! turn.rs gives it time, makes each turn durable and performs the effects;
+//! handle.rs is how the rest of the daemon talks to the loop.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod handle;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::path::PathBuf;
 
 use meshkiln_models::recipe::Plan;
 use meshkiln_protocol::{
@@ -16,6 +22,9 @@ use meshkiln_protocol::{
 };
 
 use crate::worker::frames::{Command, Report};
+
+pub use handle::{Inbox, LoopHandle, inbox};
+pub use turn::{EXIT_DISK_BROKEN, LoopConfig, LoopEnd, Outside, start};
 
 /// Names a waiting caller; the effects layer holds its reply channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +63,8 @@ pub enum Event {
         attempt: u32,
         result: Result<(), JobError>,
     },
+    /// The check after an unclean stop found the database damaged.
+    StoreDamaged(String),
     /// Somebody outside the loop has something to tell all clients.
     Note(EventBody),
     /// `next_deadline` has passed.
@@ -152,6 +163,3 @@ pub enum Effect {
     },
     Stop,
 }
-
-/// Blobs by slot id.
-pub type Blobs = BTreeMap<String, Sha256>;

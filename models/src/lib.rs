@@ -10,6 +10,7 @@ pub mod export;
 pub mod image;
 pub mod mesh;
 pub mod recipe;
+pub mod run;
 pub mod slot;
 pub mod stage;
 pub mod stages;

@@ -219,6 +219,13 @@ impl Recipe {
             }
             written.extend(stage.writes);
         }
+        if !written.contains(&Slot::Asset) {
+            return Err(RecipeError {
+                message: "the recipe makes no file".to_owned(),
+                hint: "end it with `export`, or with `export-image` for a picture".to_owned(),
+                at: None,
+            });
+        }
         Ok(())
     }
 }
@@ -269,6 +276,12 @@ impl Step {
 }
 
 impl Plan {
+    /// What the finished file's name ends in.
+    pub fn extension(&self) -> &'static str {
+        let last = self.steps.iter().rev().find(|step| find_stage(step.stage).writes.contains(&Slot::Asset));
+        if last.is_some_and(|step| step.stage == "export-image") { ".cutout.png" } else { ".glb" }
+    }
+
     /// Canonical: equal plans give equal text.
     pub fn to_json(&self) -> Json {
         json!({
@@ -432,6 +445,22 @@ mod tests {
             stage `cutout` reads `image`, which no stage before it writes
             hint: put one of these before it: decode"#]],
         );
+    }
+
+    #[test]
+    fn a_recipe_that_makes_no_file_is_refused() {
+        check(
+            "[[stage]]\nid = \"decode\"\n",
+            expect![[r#"
+            the recipe makes no file
+            hint: end it with `export`, or with `export-image` for a picture"#]],
+        );
+    }
+
+    #[test]
+    fn names_end_in_what_the_plan_makes() {
+        let of = |name| Recipe::built_in(name).unwrap().plan(&|_| false).unwrap().extension();
+        assert_eq!((of("prop"), of("draft"), of("cutout")), (".glb", ".glb", ".cutout.png"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
 
 use crate::{
     asset::{Asset, AssetGetParams, AssetListParams, AssetPage},
@@ -33,6 +34,10 @@ pub struct MethodInfo {
     pub doc: &'static str,
     pub params: fn(&mut SchemaGenerator) -> Schema,
     pub result: fn(&mut SchemaGenerator) -> Schema,
+    /// Parameters as these types read and write them: what is unknown, missing or
+    /// of another type is an error.
+    pub read_params: fn(Json) -> serde_json::Result<Json>,
+    pub read_result: fn(Json) -> serde_json::Result<Json>,
 }
 
 /// No parameters.
@@ -63,9 +68,15 @@ macro_rules! methods {
                 doc: concat!($($doc),+),
                 params: |generator| generator.subschema_for::<$params>(),
                 result: |generator| generator.subschema_for::<$result>(),
+                read_params: read_again::<$params>,
+                read_result: read_again::<$result>,
             },
         )+];
     };
+}
+
+fn read_again<T: Serialize + DeserializeOwned>(json: Json) -> serde_json::Result<Json> {
+    serde_json::to_value(serde_json::from_value::<T>(json)?)
 }
 
 methods! {

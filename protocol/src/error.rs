@@ -69,6 +69,15 @@ impl ErrorKind {
     }
 }
 
+/// The `error` member of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CallError {
+    /// Ours from 1000, JSON-RPC's own below 0.
+    pub code: i32,
+    pub message: String,
+    pub data: CallErrorData,
+}
+
 /// `data` of a JSON-RPC error object: the call failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallErrorData {

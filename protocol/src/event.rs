@@ -54,6 +54,26 @@ pub struct PollParams {
     pub job: Option<JobId>,
 }
 
+/// Of `events.subscribe`: every event after `since` is sent once, as a notification
+/// `events.event` whose `result` is an `Event`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeParams {
+    /// Events after this one; from now on unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+}
+
+/// The `error` of the last notification of a subscription that the daemon ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SubscriptionEnd {
+    pub message: String,
+    /// What to do, as an action.
+    pub hint: String,
+    /// Subscribe again with this.
+    pub since: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPage {
     pub events: Vec<Event>,

@@ -84,8 +84,9 @@ pub struct SubmitParams {
     /// `stage.param=value`, applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<String>,
-    /// Absolute path of the finished file. Unless given: beside the source, with
-    /// the recipe's extension; nowhere for a source without a path.
+    /// Absolute path of the finished file, or of a folder for it (one that is
+    /// there, or a path ending in `/`). Unless given: beside the source, with the
+    /// recipe's extension; nowhere for a source without a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     #[serde(default)]

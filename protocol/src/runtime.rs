@@ -67,6 +67,10 @@ impl Folders {
         }
     }
 
+    pub fn log_file(&self) -> PathBuf {
+        self.state.join("log").join("meshkilnd.log")
+    }
+
     pub fn runtime_file(&self) -> PathBuf {
         self.runtime.join(RUNTIME_FILE)
     }

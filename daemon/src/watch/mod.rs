@@ -1,21 +1,35 @@
 //! Watched folders: what lands in them is fired, every file exactly once.
 //!
-//! Events are hints, the scan is the truth: events mark folders dirty, one
-//! reconciler compares the disk with the table.
+//! Events are hints, the scan is the truth: `notice.rs` marks folders dirty,
+//! `scan.rs` lists them, `reconcile.rs` (pure) compares the list with what is
+//! known and says what is ready, `service.rs` takes snapshots and queues jobs,
+//! `table.rs` remembers over restarts.
+
+pub mod names;
+pub mod notice;
+pub mod reconcile;
+pub mod rules;
+pub mod scan;
+pub mod service;
+pub mod table;
+pub mod watched;
+
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use meshkiln_protocol::{
     error::ErrorKind,
-    watch::{Watch, WatchAddParams, WatchIdParams},
+    watch::{Watch, WatchAddParams, WatchId, WatchIdParams},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use self::notice::Hint;
 use crate::main_loop::Refusal;
 
-/// How the rest of the daemon talks to the watching thread.
-#[derive(Clone)]
-pub struct WatchHandle {
-    /// Bounded: when the watcher is behind, callers wait.
-    requests: mpsc::Sender<Request>,
+/// What the watching thread hears.
+pub enum Input {
+    Request(Request),
+    Hint(WatchId, Hint),
+    Stop,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -28,9 +42,16 @@ pub enum Request {
     Rescan(WatchIdParams, Reply<Vec<Watch>>),
 }
 
+/// How the rest of the daemon talks to the watching thread.
+#[derive(Clone)]
+pub struct WatchHandle {
+    /// Bounded: when the watcher is behind, callers are told to come back.
+    inbox: SyncSender<Input>,
+}
+
 impl WatchHandle {
-    pub fn new(requests: mpsc::Sender<Request>) -> Self {
-        Self { requests }
+    pub fn new(inbox: SyncSender<Input>) -> Self {
+        Self { inbox }
     }
 
     pub async fn add(&self, params: WatchAddParams) -> Result<Watch, Refusal> {
@@ -49,6 +70,12 @@ impl WatchHandle {
         self.ask(|reply| Request::Rescan(params, reply)).await
     }
 
+    /// Nothing is queued any more once the thread has seen this.
+    pub fn stop(&self) {
+        // A full inbox is being worked off, so this waits for a moment at most.
+        let _already_gone = self.inbox.send(Input::Stop);
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         let stopped = || Refusal {
@@ -56,7 +83,14 @@ impl WatchHandle {
             message: "the watcher has stopped".to_owned(),
             hint: "start the daemon again with `meshkiln up`".to_owned(),
         };
-        self.requests.send(request(reply)).await.map_err(|_| stopped())?;
+        self.inbox.try_send(Input::Request(request(reply))).map_err(|e| match e {
+            TrySendError::Disconnected(_) => stopped(),
+            TrySendError::Full(_) => Refusal {
+                kind: ErrorKind::Busy,
+                message: "the watcher is working off a large drop".to_owned(),
+                hint: "try again in a few seconds".to_owned(),
+            },
+        })?;
         answer.await.map_err(|_| stopped())?
     }
 }

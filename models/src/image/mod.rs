@@ -2,4 +2,32 @@
 //!
 //! Pixels are 8-bit sRGB with straight alpha, row by row from the top left.
 
+pub mod color;
+pub mod complete;
+pub mod decode;
+pub mod fill;
 pub mod png_io;
+pub mod resize;
+pub mod sniff;
+pub mod srgb;
+
+// Planes of numbers and colours.
+pub mod oklab;
+pub mod plane;
+
+// The object and its background: in order of use.
+pub mod barrier;
+pub mod border;
+pub mod components;
+pub mod edge_color;
+pub mod given_alpha;
+pub mod grab_cut;
+pub mod graph_cut;
+pub mod ground;
+pub mod guided_filter;
+pub mod judge;
+pub mod matte;
+pub mod mixing;
+pub mod mixture;
+pub mod model;
+pub mod surface;

@@ -8,6 +8,7 @@ pub mod clean;
 mod clean_tests;
 pub mod codec;
 mod fairing;
+pub mod fit;
 pub mod inflate;
 #[cfg(test)]
 mod inflate_tests;
@@ -17,15 +18,23 @@ pub mod normals;
 mod outline;
 pub mod place;
 mod poisson;
+pub mod project;
+pub mod raster;
+pub mod render;
+pub mod shapes;
 mod silhouette;
 pub mod simplify;
 #[cfg(test)]
 mod simplify_tests;
 mod surface;
 #[cfg(test)]
+pub mod test_shapes;
+#[cfg(test)]
 pub(crate) mod test_support;
 pub mod topology;
 mod unfold;
+pub mod unwrap;
+pub mod uv;
 
 use ::image::RgbaImage;
 use glam::{Vec2, Vec3};

@@ -1,9 +1,22 @@
-//! Measure the asset and hold it against the gate.
+//! Measure the asset and hold it against the gate: in the GLB as it was written
+//! and the cutout, out the report, and the GLB with the report in it.
+//!
+//! The file is read back from its bytes, so a mistake of the writer is measured
+//! too. The report holds no time: equal assets give equal reports.
 
+mod gate;
+mod measure;
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use self::{gate::Verdict, measure::Measured};
 use crate::{
     cx::StageCx,
-    error::StageError,
-    slot::{Asset, Slot},
+    error::{StageError, StageErrorKind},
+    export::glb,
+    slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
@@ -19,15 +32,116 @@ pub const STAGE: Stage = Stage {
         net: None,
         params: &[],
     }],
-    params: &[Param {
-        id: "on-fail",
-        doc: "What a failed gate does to the job.",
-        unit: "",
-        kind: ParamKind::Choice { default: "fail", options: &["fail", "warn"] },
-    }],
+    params: &[
+        Param {
+            id: "on-fail",
+            doc: "What a failed gate does to the job.",
+            unit: "",
+            kind: ParamKind::Choice { default: "fail", options: &["fail", "warn"] },
+        },
+        Param {
+            id: "watertight",
+            doc: "Demand a closed surface: every edge has exactly two triangles.",
+            unit: "",
+            kind: ParamKind::Flag { default: true },
+        },
+        Param {
+            id: "manifold",
+            doc: "Demand that the surface touches itself in no edge and no vertex.",
+            unit: "",
+            kind: ParamKind::Flag { default: true },
+        },
+        Param {
+            id: "max-degenerate",
+            doc: "At most this many triangles without area.",
+            unit: "",
+            kind: ParamKind::Int { default: 0, min: 0, max: 1_000_000 },
+        },
+        Param {
+            id: "max-triangles",
+            doc: "At most this many triangles, 0 for any number.",
+            unit: "",
+            kind: ParamKind::Int { default: 0, min: 0, max: 10_000_000 },
+        },
+        Param {
+            id: "min-iou",
+            doc: "The silhouette must fit the cutout at least this well: intersection over union.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.97, min: 0.0, max: 1.0 },
+        },
+        Param {
+            id: "max-uv-overlap",
+            doc: "At most this share of the used texture may belong to more than one triangle.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.001, min: 0.0, max: 1.0 },
+        },
+        Param {
+            id: "max-uv-outside",
+            doc: "At most this many vertices may have a texture coordinate outside 0..1.",
+            unit: "",
+            kind: ParamKind::Int { default: 0, min: 0, max: 10_000_000 },
+        },
+        Param {
+            id: "max-bytes",
+            doc: "The file may be at most this large, 0 for any size.",
+            unit: "bytes",
+            kind: ParamKind::Int { default: 0, min: 0, max: 4_294_967_295 },
+        },
+    ],
     run,
 };
 
-fn run(_cx: &StageCx, _asset: &mut Asset) -> Result<(), StageError> {
-    Err(StageError::internal("not built yet"))
+/// Work steps: read, topology and UVs, silhouette, report.
+const N_STEPS: u32 = 4;
+
+fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
+    let (bytes, cutout) = (asset.bytes(Slot::Asset)?, asset.image(Slot::Cutout)?);
+    let content = glb::read(&bytes)?;
+    cx.step(1, N_STEPS)?;
+    let measured = Measured::surface(&content);
+    cx.step(2, N_STEPS)?;
+    let measured = measured.with_silhouette(&content.mesh, &cutout);
+    cx.step(3, N_STEPS)?;
+
+    let (reported, report, verdict) = sealed(&bytes, &measured, cx)?;
+    if let Some(worst) = verdict.worst()
+        && cx.choice("on-fail") == "fail"
+    {
+        let message = match verdict.n_failed() - 1 {
+            0 => worst.message.clone(),
+            more => format!("{}; {more} more failed", worst.message),
+        };
+        return Err(StageError::new(StageErrorKind::GateFailed, message, worst.hint));
+    }
+    asset.set(Slot::Asset, Value::Bytes(reported.into()));
+    asset.set(Slot::Report, Value::Json(Arc::new(report)));
+    cx.step(N_STEPS, N_STEPS)
 }
+
+/// The file with its report. The report says how large the file is, which it
+/// makes larger: repeated until the figure is true.
+fn sealed(bytes: &[u8], measured: &Measured, cx: &StageCx) -> Result<(Vec<u8>, Json, Verdict), StageError> {
+    let mut n_bytes = bytes.len();
+    // The first try gets all but the length of this one number right.
+    for _ in 0..8 {
+        let verdict = Verdict::of(measured, n_bytes, cx);
+        let report = report(measured, n_bytes, &verdict);
+        let reported = glb::with_report(bytes, &report)?;
+        if reported.len() == n_bytes {
+            return Ok((reported, report, verdict));
+        }
+        n_bytes = reported.len();
+    }
+    Err(StageError::internal("size of the file with its report does not settle"))
+}
+
+fn report(measured: &Measured, n_bytes: usize, verdict: &Verdict) -> Json {
+    let mut report = measured.to_json();
+    report["file_bytes"] = json!(n_bytes);
+    report["passed"] = json!(verdict.worst().is_none());
+    report["gate"] = verdict.to_json();
+    report
+}
+
+#[cfg(test)]
+mod tests;

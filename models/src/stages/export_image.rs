@@ -1,9 +1,12 @@
-//! Write the cutout as a PNG.
+//! Write the cutout as a PNG: in the cutout and provenance, out the finished
+//! file, as large as the picture, with the record of where it comes from.
 
 use crate::{
     cx::StageCx,
     error::StageError,
-    slot::{Asset, Slot},
+    export::png_record,
+    image::png_io,
+    slot::{Asset, Slot, Value},
     stage::{Engine, Stage},
 };
 
@@ -18,6 +21,34 @@ pub const STAGE: Stage = Stage {
     run,
 };
 
-fn run(_cx: &StageCx, _asset: &mut Asset) -> Result<(), StageError> {
-    Err(StageError::internal("not built yet"))
+fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
+    let cutout = asset.image(Slot::Cutout)?;
+    let provenance = asset.json(Slot::Provenance)?;
+    let png = png_io::encode_rgba(&cutout)?;
+    cx.step(1, 2)?;
+    let bytes = png_record::insert(&png, &provenance)?;
+    asset.set(Slot::Asset, Value::Bytes(bytes.into()));
+    cx.step(2, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgba, RgbaImage};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{export::ownership, stages::testing};
+
+    #[test]
+    fn the_picture_keeps_its_size_and_says_where_it_comes_from() {
+        let cutout = RgbaImage::from_fn(33, 21, |x, y| Rgba([x as u8, y as u8, 7, if x > 9 { 255 } else { 0 }]));
+        let mut asset = Asset::default();
+        asset.set_image(Slot::Cutout, cutout.clone());
+        asset.set(Slot::Provenance, Value::Json(json!({ "name": "灯籠", "seed": 0 }).into()));
+        testing::run(&STAGE, &[], &mut asset).unwrap();
+        let bytes = asset.bytes(Slot::Asset).unwrap();
+        assert_eq!(png_io::decode_rgba(&bytes).unwrap(), cutout);
+        assert!(ownership::is_ours(&bytes));
+        assert_eq!(ownership::record(&bytes).unwrap()["name"], "灯籠");
+    }
 }

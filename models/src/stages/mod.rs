@@ -11,3 +11,6 @@ pub mod preview;
 pub mod reconstruct;
 pub mod simplify;
 pub mod unwrap;
+
+#[cfg(test)]
+pub mod testing;

@@ -1,0 +1,214 @@
+//! Finds the daemon, starts it if need be, and asks it.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use meshkiln_protocol::{
+    api::{Hello, Method},
+    daemon::{HelloParams, HelloResult},
+    error::CallErrorData,
+    runtime::{EXIT_ALREADY_RUNNING, Folders, RuntimeFile},
+};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use ureq::Agent;
+
+use crate::error::Failure;
+
+/// A freshly started daemon is ready within this, also on a slow disk after a crash.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Longest a call may take; `job.wait` and `events.poll` ask for less.
+const CALL_LIMIT: Duration = Duration::from_secs(90);
+
+pub struct Client {
+    agent: Agent,
+    runtime: RuntimeFile,
+    next_id: AtomicU64,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    result: Option<Json>,
+    error: Option<CallError>,
+}
+
+#[derive(Deserialize)]
+struct CallError {
+    message: String,
+    data: Option<Json>,
+}
+
+impl Client {
+    /// The running daemon, or one started now.
+    pub fn connect() -> Result<Client, Failure> {
+        match Client::running()? {
+            Some(client) => Ok(client),
+            None => start(&folders()?),
+        }
+    }
+
+    /// The running daemon, `None` when there is none.
+    pub fn running() -> Result<Option<Client>, Failure> {
+        let path = folders()?.runtime_file();
+        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+        // A file of a daemon that was killed: nobody answers, and the next one replaces it.
+        let Ok(runtime) = serde_json::from_str::<RuntimeFile>(&text) else { return Ok(None) };
+        let client = Client::new(runtime);
+        match client.hello() {
+            Ok(_) => Ok(Some(client)),
+            Err(Failure::Unreachable { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn new(runtime: RuntimeFile) -> Client {
+        let agent = Agent::config_builder()
+            .timeout_global(Some(CALL_LIMIT))
+            .timeout_connect(Some(Duration::from_secs(2)))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .build()
+            .new_agent();
+        Client { agent, runtime, next_id: AtomicU64::new(1) }
+    }
+
+    pub fn hello(&self) -> Result<HelloResult, Failure> {
+        let client = Some(format!("meshkiln {}", env!("CARGO_PKG_VERSION")));
+        self.call::<Hello>(&HelloParams { client })
+    }
+
+    pub fn call<M: Method>(&self, params: &M::Params) -> Result<M::Result, Failure> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": M::NAME, "params": params });
+        let lost = |e: ureq::Error| {
+            Failure::unreachable(format!("the daemon does not answer: {e}"), "see `meshkiln status` and `meshkiln log`")
+        };
+        let mut response = self
+            .agent
+            .post(&self.runtime.url)
+            .header("authorization", format!("Bearer {}", self.runtime.token))
+            .content_type("application/json")
+            .send(request.to_string())
+            .map_err(lost)?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(256 << 20).read_to_string().map_err(lost)?;
+        if status == 401 || status == 403 {
+            return Err(Failure::unreachable(
+                format!("{} belongs to another program or another daemon ({status})", self.runtime.url),
+                "run `meshkiln up`; if that does not help, remove daemon.json from the runtime folder",
+            ));
+        }
+        let response: Response = serde_json::from_str(&body)
+            .map_err(|_| Failure::unreachable(format!("the daemon answered {status}"), "see `meshkiln log`"))?;
+        match (response.error, response.result) {
+            (Some(error), _) => Err(Failure::Refused {
+                message: error.message,
+                data: error.data.and_then(|data| serde_json::from_value::<CallErrorData>(data).ok()),
+            }),
+            (None, result) => serde_json::from_value(result.unwrap_or(Json::Null)).map_err(|e| {
+                Failure::unreachable(
+                    format!("the daemon's answer to {} is not understood: {e}", M::NAME),
+                    "`meshkiln --version` and the daemon's version should be the same; run `meshkiln down`",
+                )
+            }),
+        }
+    }
+}
+
+pub fn folders() -> Result<Folders, Failure> {
+    Folders::from_env().ok_or_else(|| {
+        Failure::unreachable("this user has no home folder", "set MESHKILN_HOME to a folder Meshkiln may use")
+    })
+}
+
+/// The daemon's program: beside this one, else wherever PATH finds it.
+pub fn daemon_program() -> PathBuf {
+    let name = format!("meshkilnd{}", env::consts::EXE_SUFFIX);
+    let beside = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(&name)));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
+}
+
+fn start(folders: &Folders) -> Result<Client, Failure> {
+    let program = daemon_program();
+    let said = folders.runtime.join("start.log");
+    let mut child = spawn(&program, folders, &said)?;
+    let deadline = Instant::now() + START_LIMIT;
+    while Instant::now() < deadline {
+        if let Some(client) = Client::running()? {
+            return Ok(client);
+        }
+        match child.try_wait() {
+            // Another one was faster and will answer, or an old one is about to be gone.
+            Ok(Some(status)) if status.code() == Some(EXIT_ALREADY_RUNNING) => {
+                thread::sleep(Duration::from_millis(100));
+                child = spawn(&program, folders, &said)?;
+            }
+            Ok(Some(status)) => {
+                let said = fs::read_to_string(&said).unwrap_or_default();
+                let reason = said.lines().last().unwrap_or("it said nothing").to_owned();
+                return Err(Failure::unreachable(
+                    format!("the daemon ended while starting ({status}): {reason}"),
+                    "run `meshkiln doctor`",
+                ));
+            }
+            _ => {}
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(Failure::unreachable(
+        format!("the daemon was started but does not answer within {} s", START_LIMIT.as_secs()),
+        "run `meshkiln doctor`, and see `meshkiln log`",
+    ))
+}
+
+fn spawn(program: &PathBuf, folders: &Folders, said: &PathBuf) -> Result<Child, Failure> {
+    let cannot = |what: String| Failure::unreachable(what, "run `meshkiln doctor`");
+    create_private(&folders.runtime)
+        .map_err(|e| cannot(format!("cannot create {}: {e}", folders.runtime.display())))?;
+    let errors = fs::File::create(said).map_err(|e| cannot(format!("cannot write {}: {e}", said.display())))?;
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    detach(&mut command);
+    command.spawn().map_err(|e| {
+        Failure::unreachable(
+            format!("cannot start {}: {e}", program.display()),
+            "keep meshkilnd beside meshkiln, or on the PATH",
+        )
+    })
+}
+
+#[cfg(unix)]
+fn create_private(folder: &PathBuf) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn create_private(folder: &PathBuf) -> std::io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+/// The daemon outlives this terminal and does not get its Ctrl-C.
+#[cfg(unix)]
+fn detach(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    command.process_group(0);
+}
+
+#[cfg(windows)]
+fn detach(command: &mut Command) {
+    use std::os::windows::process::CommandExt;
+    const DETACHED_PROCESS: u32 = 0x8;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
+#[cfg(not(any(unix, windows)))]
+fn detach(_command: &mut Command) {}

@@ -1,0 +1,35 @@
+//! One function a command.
+
+pub mod admin;
+pub mod fire;
+pub mod follow;
+pub mod jobs;
+pub mod recipes;
+pub mod watch;
+
+use crate::{
+    Outcome,
+    args::{Args, Command},
+};
+
+pub fn run(args: Args) -> Outcome {
+    let json = args.json;
+    match args.command {
+        Command::Fire(fire) => fire::fire(fire, json),
+        Command::Refire(refire) => fire::refire(refire, json),
+        Command::Watch(watch) => watch::run(watch, json),
+        Command::Jobs(jobs) => jobs::jobs(jobs, json),
+        Command::Job(job) => jobs::job(job, json),
+        Command::Assets(assets) => jobs::assets(assets, json),
+        Command::Recipes { name } => recipes::recipes(name, json),
+        Command::Stages { id } => recipes::stages(id, json),
+        Command::Pause => admin::pause(json),
+        Command::Resume => admin::resume(json),
+        Command::Status => admin::status(json),
+        Command::Doctor => admin::doctor(json),
+        Command::Up => admin::up(json),
+        Command::Down { now } => admin::down(now, json),
+        Command::Log { lines, follow } => admin::log(lines, follow),
+        Command::Completions { shell } => admin::completions(shell),
+    }
+}

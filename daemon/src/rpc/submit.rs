@@ -1,0 +1,171 @@
+//! `job.submit`: from what a client asks to a job with everything decided. The
+//! source is in the blob store, durably, before the job is queued.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use meshkiln_models::recipe::{Plan, Recipe};
+use meshkiln_protocol::job::{Job, SourceParams, SubmitParams};
+
+use super::{
+    Daemon,
+    convert::{self, CallError},
+    jobs,
+    methods::blocking,
+    source,
+};
+use crate::{
+    main_loop::{Answer, Call, Submission},
+    recipes,
+    store::blobs::{Blob, Digest},
+};
+
+const LONGEST_KEY: usize = 200;
+
+pub async fn submit(daemon: Arc<Daemon>, params: SubmitParams) -> Result<Job, CallError> {
+    let here = daemon.clone();
+    let submission = blocking(move || prepare(&here, params)).await?;
+    queue(daemon, submission).await
+}
+
+/// Answers with the job after the durable commit.
+pub async fn queue(daemon: Arc<Daemon>, submission: Submission) -> Result<Job, CallError> {
+    match daemon.backend.call(Call::Submit(vec![submission])).await? {
+        Answer::Jobs(ids) => match ids.first() {
+            Some(id) => jobs::read(daemon, *id).await,
+            None => Err(jobs::unexpected(Answer::Jobs(ids))),
+        },
+        other => Err(jobs::unexpected(other)),
+    }
+}
+
+/// A recipe with the caller's settings, everything decided.
+pub fn plan(mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
+    for assignment in set {
+        recipe.set_text(assignment)?;
+    }
+    Ok(recipes::plan(&recipe)?)
+}
+
+/// Where a client wants the finished file: a file, or a folder for one called
+/// `name`. `source` must not be overwritten.
+pub fn check_output(text: &str, name: &str, source: Option<&Path>, plan: &Plan) -> Result<PathBuf, CallError> {
+    let mut output = source::check_path("output", text)?;
+    if output.is_dir() || text.ends_with(['/', '\\']) {
+        output.push(format!("{name}{}", plan.extension()));
+    }
+    let (_, extension) = plan.extension().rsplit_once('.').unwrap_or_default();
+    if !output.extension().is_some_and(|given| given.eq_ignore_ascii_case(extension)) {
+        return Err(convert::invalid(
+            format!("`output`: recipe `{}` makes .{extension} files, not {text}", plan.recipe),
+            format!("end the name in .{extension}"),
+        ));
+    }
+    if source == Some(output.as_path()) {
+        return Err(convert::invalid(
+            "`output` is the source itself".to_owned(),
+            "give another name; sources are never overwritten",
+        ));
+    }
+    Ok(output)
+}
+
+fn prepare(daemon: &Daemon, params: SubmitParams) -> Result<Submission, CallError> {
+    if let Some(key) = &params.idempotency_key
+        && (key.is_empty() || key.len() > LONGEST_KEY)
+    {
+        let message = format!("`idempotency_key`: expected 1 to {LONGEST_KEY} bytes, not {}", key.len());
+        return Err(convert::invalid(message, "use a random number in hex"));
+    }
+    // Everything that can be wrong is found before the source is copied.
+    let recipe = daemon.recipes.find(params.recipe.as_deref().unwrap_or(recipes::DEFAULT))?;
+    let plan = plan(recipe, &params.set)?;
+    let from = From::read(params.source)?;
+    let source_path = from.path();
+    let output = match (&params.output, source_path) {
+        (Some(output), _) => Some(check_output(output, &from.name(), source_path, &plan)?),
+        (None, Some(path)) => Some(beside(path, &plan)?),
+        (None, None) => None,
+    };
+    let blob = from.take(daemon)?;
+    Ok(Submission {
+        source_sha256: blob.sha256,
+        source_path: source_path.map(Path::to_owned),
+        name: from.name(),
+        plan,
+        output,
+        class: params.class,
+        client: params.client.map(|client| client.chars().filter(|c| !c.is_control()).take(64).collect()),
+        idempotency_key: params.idempotency_key,
+        watch: None,
+    })
+}
+
+/// The one source a submit names.
+enum From {
+    Path { path: PathBuf, name: Option<String> },
+    Blob { digest: Digest, name: Option<String> },
+}
+
+impl From {
+    fn read(params: SourceParams) -> Result<From, CallError> {
+        let name = params.name.as_deref().map(source::check_name).transpose()?;
+        match (params.path, params.blob) {
+            (Some(path), None) => Ok(From::Path { path: source::check_path("source.path", &path)?, name }),
+            (None, Some(blob)) => match blob.parse() {
+                Ok(digest) => Ok(From::Blob { digest, name }),
+                Err(e) => Err(convert::invalid(format!("`source.blob`: {e}"), "upload with PUT /blob/<sha256> first")),
+            },
+            _ => Err(CallError::Params {
+                message: "`source`: expected exactly one of `path` and `blob`".to_owned(),
+                hint: "give the path of a picture, or the digest of one that was uploaded".to_owned(),
+            }),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            From::Path { path, .. } => Some(path),
+            From::Blob { .. } => None,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            From::Path { name: Some(name), .. } | From::Blob { name: Some(name), .. } => name.clone(),
+            From::Path { path, .. } => source::name_of(path),
+            From::Blob { .. } => "asset".to_owned(),
+        }
+    }
+
+    /// The source as a blob that is there to stay.
+    fn take(&self, daemon: &Daemon) -> Result<Blob, CallError> {
+        match self {
+            From::Path { path, .. } => source::snapshot(&daemon.blobs, path),
+            From::Blob { digest, .. } => {
+                let missing = || {
+                    let message = format!("there is no blob {digest}");
+                    convert::not_found(message, "upload it with PUT /blob/<sha256> first")
+                };
+                let bytes = daemon.blobs.len(*digest).ok_or_else(missing)?;
+                daemon.blobs.touch(*digest).map_err(|_| missing())?;
+                Ok(Blob { sha256: digest.to_string(), bytes })
+            }
+        }
+    }
+}
+
+fn beside(source: &Path, plan: &Plan) -> Result<PathBuf, CallError> {
+    let mut name = source.file_stem().unwrap_or_default().to_owned();
+    name.push(plan.extension());
+    let output = source.with_file_name(name);
+    if output == source {
+        return Err(convert::invalid(
+            format!("the finished file would overwrite its source {}", source.display()),
+            "give another `output`",
+        ));
+    }
+    Ok(output)
+}

@@ -1,0 +1,5 @@
+//! The policy, rule by rule.
+
+mod ends;
+mod life;
+mod order;

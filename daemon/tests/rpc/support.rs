@@ -1,0 +1,547 @@
+//! A real server on a real port, a queue in memory behind it, and clients that
+//! write bytes: what a library would refuse to send must reach the server too.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use jsonrpsee::{RpcModule, server::Methods};
+use meshkiln_protocol::{
+    api::{Method, NoParams},
+    asset::{Asset, AssetListParams, AssetPage},
+    daemon::{QueueStatus, WorkerState, WorkerStatus},
+    error::ErrorKind,
+    event::{Event, EventBody, EventPage},
+    job::{AssetRef, Job, JobId, JobListParams, JobLog, JobPage, JobState, Progress},
+    runtime::Folders,
+};
+use meshkilnd::{
+    events::{Hub, job_of},
+    main_loop::{Answer, Call, Refusal, Submission},
+    recipes::Recipes,
+    rpc::{Backend, Daemon, gate::Gate, methods, server},
+    state::view::View,
+    store::blobs::BlobStore,
+    watch::{Input, Request, WatchHandle},
+};
+use serde_json::{Value as Json, json};
+use tokio::{runtime::Runtime, sync::Semaphore};
+
+pub const TOKEN: &str = "4d7a2f9e0c1b8a6d5e3f4d7a2f9e0c1b8a6d5e3f4d7a2f9e0c1b8a6d5e3f0011";
+pub const ORIGIN: &str = "vscode-webview://0k3v1p2n";
+
+pub struct TestServer {
+    pub port: u16,
+    pub queue: Arc<FakeQueue>,
+    pub daemon: Arc<Daemon>,
+    pub dir: tempfile::TempDir,
+    pub server: Option<server::Server>,
+    pub runtime: Runtime,
+}
+
+impl TestServer {
+    pub fn start() -> TestServer {
+        TestServer::start_with(|_| {})
+    }
+
+    /// `more` may add methods of its own.
+    pub fn start_with(more: impl FnOnce(&mut RpcModule<Daemon>)) -> TestServer {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).enable_all().build();
+        let runtime = runtime.unwrap();
+        let home = dir.path().to_owned();
+        let folders = Folders {
+            config: home.join("config"),
+            state: home.join("state"),
+            cache: home.join("cache"),
+            runtime: home.join("runtime"),
+        };
+        for folder in [&folders.config, &folders.state, &folders.cache, &folders.runtime] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let hub = Hub::new(0);
+        let queue = Arc::new(FakeQueue::new(hub.clone()));
+        let daemon = Arc::new(Daemon {
+            backend: queue.clone(),
+            blobs: BlobStore::open(folders.cache.join("blobs")).unwrap(),
+            watch: fake_watcher(),
+            hub,
+            recipes: Recipes::new(&folders.config),
+            folders,
+            started_ms: 1,
+            queue_limit: 100_000,
+            subscriber_patience: Duration::from_millis(300),
+        });
+        let mut module = methods::module(daemon.clone());
+        more(&mut module);
+        let server = runtime.block_on(async {
+            let listener = server::bind(0).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let gate = Gate::new(port, TOKEN.into(), "/run/daemon.json".into(), vec![ORIGIN.into()]);
+            server::Server::start(listener, gate, Methods::from(module), daemon.blobs.clone()).unwrap()
+        });
+        TestServer { port: server.addr().port(), queue, daemon, dir, server: Some(server), runtime }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Sends bytes on a new connection and reads one answer.
+    pub fn send(&self, bytes: &[u8]) -> HttpAnswer {
+        let mut stream = self.connect();
+        // The server may answer and close before it has read everything.
+        let _ = stream.write_all(bytes);
+        read_answer(&mut stream, false).unwrap()
+    }
+
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> HttpAnswer {
+        let mut stream = self.connect();
+        let _ = stream.write_all(&request(method, path, headers, body));
+        read_answer(&mut stream, method == "HEAD").unwrap()
+    }
+
+    pub fn headers(&self) -> Vec<(&'static str, String)> {
+        vec![("Host", self.host()), ("Authorization", format!("Bearer {TOKEN}"))]
+    }
+
+    /// A request of a well-behaved client.
+    pub fn good(&self, method: &str, path: &str, more: &[(&str, &str)], body: &[u8]) -> HttpAnswer {
+        let own = self.headers();
+        let mut headers: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        headers.extend(more);
+        self.request(method, path, &headers, body)
+    }
+
+    pub fn post(&self, body: &Json) -> Json {
+        let answer = self.good("POST", "/", &[("Content-Type", "application/json")], body.to_string().as_bytes());
+        let expected = if answer.body.is_empty() { 204 } else { 200 };
+        assert_eq!(answer.status, expected, "{}", String::from_utf8_lossy(&answer.body));
+        if answer.body.is_empty() { Json::Null } else { answer.json() }
+    }
+
+    pub fn call(&self, method: &str, params: Json) -> Result<Json, Json> {
+        let answer = self.post(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
+        match answer.get("error") {
+            Some(error) => Err(error.clone()),
+            None => Ok(answer["result"].clone()),
+        }
+    }
+
+    pub fn web_socket(&self) -> WebSocket {
+        let own = self.headers();
+        let headers: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (answer, socket) = self.upgrade("/", &headers);
+        assert_eq!(answer.status, 101);
+        socket
+    }
+
+    pub fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> (HttpAnswer, WebSocket) {
+        let mut stream = self.connect();
+        let mut all = headers.to_vec();
+        all.extend(UPGRADE);
+        stream.write_all(&request("GET", path, &all, b"")).unwrap();
+        let answer = read_answer(&mut stream, false).unwrap();
+        (answer, WebSocket { stream })
+    }
+}
+
+pub const UPGRADE: &[(&str, &str)] = &[
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        bytes.extend(format!("{name}: {value}\r\n").into_bytes());
+    }
+    if !body.is_empty() {
+        bytes.extend(format!("Content-Length: {}\r\n", body.len()).into_bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(body);
+    bytes
+}
+
+#[derive(Debug)]
+pub struct HttpAnswer {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl HttpAnswer {
+    pub fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+pub fn read_answer(stream: &mut TcpStream, is_head: bool) -> io::Result<HttpAnswer> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; if is_head { 0 } else { length }];
+    stream.read_exact(&mut body)?;
+    Ok(HttpAnswer { status, headers, body })
+}
+
+pub struct WebSocket {
+    pub stream: TcpStream,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Frame {
+    Text(String),
+    Closed,
+}
+
+impl WebSocket {
+    pub fn send(&mut self, text: &str) {
+        self.stream.write_all(&frame(1, text.as_bytes())).unwrap();
+    }
+
+    pub fn send_call(&mut self, id: u64, method: &str, params: Json) {
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
+    }
+
+    /// The bytes of many frames at once.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next message; pings are answered on the way.
+    pub fn receive(&mut self) -> io::Result<Frame> {
+        loop {
+            let mut head = [0; 2];
+            match self.stream.read_exact(&mut head) {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(Frame::Closed),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Frame::Closed),
+                other => other?,
+            }
+            let length = match head[1] & 0x7f {
+                126 => {
+                    let mut long = [0; 2];
+                    self.stream.read_exact(&mut long)?;
+                    u16::from_be_bytes(long) as usize
+                }
+                127 => {
+                    let mut long = [0; 8];
+                    self.stream.read_exact(&mut long)?;
+                    u64::from_be_bytes(long) as usize
+                }
+                short => short as usize,
+            };
+            let mut body = vec![0; length];
+            self.stream.read_exact(&mut body)?;
+            match head[0] & 0x0f {
+                1 => return Ok(Frame::Text(String::from_utf8(body).unwrap())),
+                8 => return Ok(Frame::Closed),
+                9 => self.stream.write_all(&frame(10, &body))?,
+                _ => {}
+            }
+        }
+    }
+
+    pub fn receive_json(&mut self) -> Json {
+        match self.receive().unwrap() {
+            Frame::Text(text) => serde_json::from_str(&text).unwrap(),
+            Frame::Closed => panic!("the connection was closed"),
+        }
+    }
+
+    pub fn call(&mut self, id: u64, method: &str, params: Json) -> Json {
+        self.send_call(id, method, params);
+        self.receive_json()
+    }
+}
+
+/// A whole client frame.
+pub fn frame(opcode: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80 | opcode];
+    match body.len() {
+        n @ ..126 => bytes.push(0x80 | n as u8),
+        n @ 126..65536 => {
+            bytes.push(0x80 | 126);
+            bytes.extend((n as u16).to_be_bytes());
+        }
+        n => {
+            bytes.push(0x80 | 127);
+            bytes.extend((n as u64).to_be_bytes());
+        }
+    }
+    let mask = [1, 2, 3, 4];
+    bytes.extend(mask);
+    bytes.extend(body.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
+    bytes
+}
+
+/// Jobs in memory. They end when a test says so.
+pub struct FakeQueue {
+    pub hub: Hub,
+    pub jobs: Mutex<BTreeMap<JobId, (Job, Option<Submission>)>>,
+    pub assets: Mutex<Vec<Asset>>,
+    pub stored: Mutex<Vec<Event>>,
+    pub n_calls: AtomicUsize,
+    seq: AtomicU64,
+    paused: Mutex<bool>,
+    pub shutdowns: AtomicUsize,
+}
+
+impl FakeQueue {
+    fn new(hub: Hub) -> FakeQueue {
+        FakeQueue {
+            hub,
+            jobs: Mutex::default(),
+            assets: Mutex::default(),
+            stored: Mutex::default(),
+            n_calls: AtomicUsize::new(0),
+            seq: AtomicU64::new(0),
+            paused: Mutex::default(),
+            shutdowns: AtomicUsize::new(0),
+        }
+    }
+
+    /// Calls of the loop and reads of the store, together.
+    pub fn n_calls(&self) -> usize {
+        self.n_calls.load(Ordering::SeqCst)
+    }
+
+    pub fn publish(&self, body: EventBody) -> u64 {
+        let mut stored = self.stored.lock().unwrap();
+        let seq = self.seq.fetch_add(1, Ordering::SeqCst) + 1;
+        let event = Event { seq, time_ms: 1, body };
+        if !matches!(event.body, EventBody::Progress { .. }) {
+            stored.push(event.clone());
+        }
+        self.hub.publish(event);
+        seq
+    }
+
+    pub fn progress(&self, id: u64, done: u32) -> u64 {
+        let progress = Progress { stage: "bake".into(), done, total: 100, fraction: 0.5, eta_ms: None };
+        self.publish(EventBody::Progress { id: JobId(id), progress })
+    }
+
+    pub fn set_state(&self, id: JobId, state: JobState) -> Option<Job> {
+        let job = {
+            let mut jobs = self.jobs.lock().unwrap();
+            let (job, _) = jobs.get_mut(&id)?;
+            job.state = state;
+            job.clone()
+        };
+        self.publish(EventBody::Job { job: Box::new(job.clone()) });
+        Some(job)
+    }
+
+    pub fn add(&self, submission: Option<Submission>) -> JobId {
+        let mut job: Job = serde_json::from_value(json!({
+            "id": 0, "state": "queued", "class": "interactive", "name": "asset", "source_sha256": "", "recipe": "prop",
+            "submitted_ms": 1, "attempt": 0, "crashes": 0, "stages": []
+        }))
+        .unwrap();
+        if let Some(s) = &submission {
+            let shown = |path: &PathBuf| path.display().to_string();
+            job.name = s.name.clone();
+            job.source_sha256 = s.source_sha256.clone();
+            job.recipe = s.plan.recipe.clone();
+            job.source_path = s.source_path.as_ref().map(shown);
+            job.output = s.output.as_ref().map(shown);
+            job.client = s.client.clone();
+        }
+        let id = {
+            let mut jobs = self.jobs.lock().unwrap();
+            let id = JobId(jobs.len() as u64 + 1);
+            job.id = id;
+            jobs.insert(id, (job.clone(), submission));
+            id
+        };
+        self.publish(EventBody::Job { job: Box::new(job) });
+        id
+    }
+
+    fn queue(&self) -> QueueStatus {
+        QueueStatus { paused: *self.paused.lock().unwrap(), ..QueueStatus::default() }
+    }
+
+    fn answer(&self, call: Call) -> Answer {
+        let changed = |id, state| match self.set_state(id, state) {
+            Some(_) => Answer::Done,
+            None => Answer::Refused(Refusal {
+                kind: ErrorKind::NotFound,
+                message: format!("there is no job {id}"),
+                hint: "`meshkiln jobs` lists them".into(),
+            }),
+        };
+        match call {
+            Call::Submit(list) => Answer::Jobs(list.into_iter().map(|s| self.add(Some(s))).collect()),
+            Call::Cancel(id) => changed(id, JobState::Cancelled),
+            Call::Retry(id) | Call::Resume(id) => changed(id, JobState::Queued),
+            Call::Pause(id) => changed(id, JobState::Paused),
+            Call::Clear(_) => Answer::Cleared(0),
+            Call::PauseQueue | Call::ResumeQueue => {
+                *self.paused.lock().unwrap() = matches!(call, Call::PauseQueue);
+                Answer::Queue(self.queue())
+            }
+            Call::Shutdown { .. } => {
+                self.shutdowns.fetch_add(1, Ordering::SeqCst);
+                Answer::Done
+            }
+        }
+    }
+}
+
+impl Backend for FakeQueue {
+    fn call(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>> {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answer(call);
+        Box::pin(async { Ok(answer) })
+    }
+
+    fn view(&self) -> Arc<View> {
+        let worker = WorkerStatus {
+            device: "cpu".into(),
+            state: WorkerState::Idle,
+            pid: None,
+            doing: None,
+            restarts: 0,
+            rss_bytes: None,
+        };
+        Arc::new(View { queue: self.queue(), workers: vec![worker], ..View::default() })
+    }
+
+    fn job(&self, id: JobId) -> Result<Option<Job>, Refusal> {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        Ok(self.jobs.lock().unwrap().get(&id).map(|(job, _)| job.clone()))
+    }
+
+    fn jobs(&self, params: &JobListParams) -> Result<JobPage, Refusal> {
+        self.n_calls.fetch_add(1, Ordering::SeqCst);
+        let limit = params.limit.unwrap() as usize;
+        let jobs = self.jobs.lock().unwrap().values().rev().take(limit).map(|(job, _)| job.clone()).collect();
+        Ok(JobPage { jobs, next: None })
+    }
+
+    fn log(&self, id: JobId) -> Result<Option<JobLog>, Refusal> {
+        Ok(self.jobs.lock().unwrap().contains_key(&id).then_some(JobLog { id, lines: Vec::new() }))
+    }
+
+    fn submission(&self, id: JobId) -> Result<Option<Submission>, Refusal> {
+        Ok(self.jobs.lock().unwrap().get(&id).and_then(|(_, submission)| submission.clone()))
+    }
+
+    fn asset(&self, asset: &AssetRef) -> Result<Option<Asset>, Refusal> {
+        let assets = self.assets.lock().unwrap();
+        let is_it = |a: &&Asset| match asset.id {
+            Some(id) => a.id == id,
+            None => a.path == asset.path || a.source_path == asset.path,
+        };
+        Ok(assets.iter().rev().find(is_it).cloned())
+    }
+
+    fn assets(&self, _: &AssetListParams) -> Result<AssetPage, Refusal> {
+        Ok(AssetPage { assets: self.assets.lock().unwrap().clone(), next: None })
+    }
+
+    fn events(&self, since: u64, limit: u32, job: Option<JobId>) -> Result<EventPage, Refusal> {
+        let stored = self.stored.lock().unwrap();
+        let wanted = stored.iter().filter(|e| e.seq > since && job.is_none_or(|job| job_of(&e.body) == Some(job)));
+        let events: Vec<Event> = wanted.take(limit as usize).cloned().collect();
+        let next = events.last().map_or(since, |event| event.seq);
+        let first = stored.first().map_or(1, |first| first.seq);
+        Ok(EventPage { events, next, lost: first > 1 && since + 1 < first })
+    }
+}
+
+/// Has no watches and refuses to add any.
+fn fake_watcher() -> WatchHandle {
+    let (sender, inbox) = std::sync::mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        let none = || Refusal { kind: ErrorKind::NotFound, message: "nothing is watched".into(), hint: "none".into() };
+        while let Ok(Input::Request(request)) = inbox.recv() {
+            match request {
+                Request::Add(_, reply) => drop(reply.send(Err(none()))),
+                Request::List(reply) => drop(reply.send(Ok(Vec::new()))),
+                Request::Remove(_, reply) => drop(reply.send(Err(none()))),
+                Request::Rescan(_, reply) => drop(reply.send(Ok(Vec::new()))),
+            }
+        }
+    });
+    WatchHandle::new(sender)
+}
+
+pub struct Holds;
+
+impl Method for Holds {
+    const NAME: &'static str = "test.holds";
+    type Params = NoParams;
+    type Result = u64;
+}
+
+/// Calls that stay until `gate` is opened, counted.
+pub struct Held {
+    pub gate: Arc<Semaphore>,
+    pub running: Arc<AtomicUsize>,
+    pub most: Arc<AtomicUsize>,
+}
+
+impl Held {
+    pub fn new() -> Held {
+        Held { gate: Arc::new(Semaphore::new(0)), running: Arc::default(), most: Arc::default() }
+    }
+
+    pub fn add(&self, module: &mut RpcModule<Daemon>) {
+        let (gate, running, most) = (self.gate.clone(), self.running.clone(), self.most.clone());
+        methods::register::<Holds, _, _>(module, move |_, _| {
+            let (gate, running, most) = (gate.clone(), running.clone(), most.clone());
+            async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let _open = gate.acquire().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(7)
+            }
+        });
+    }
+}
+
+/// Looks again until it holds; fails after 10 s.
+pub fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "it never came about");
+        std::thread::yield_now();
+    }
+}

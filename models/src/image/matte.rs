@@ -1,0 +1,155 @@
+//! From a mask to alpha: soft, and on the true edge at the picture's full size.
+
+use std::ops::Range;
+
+use ::image::RgbaImage;
+use rayon::prelude::*;
+
+use super::{
+    guided_filter::{Line, Options, apply, lines},
+    mixing::Mixing,
+    plane::Plane,
+};
+
+/// Side of the squares that are worked on one by one, in pixels of the mask.
+const TILE: usize = 48;
+const RADIUS: usize = 2;
+/// Variance of sRGB-encoded colour below which a window counts as flat.
+const EPSILON: f32 = 2e-4;
+/// How far from the outline alpha may be between 0 and 1, in pixels of the mask.
+const REACH: i8 = 3;
+
+/// Alpha of `image`, 0 to 255. `rgb` is the image, sRGB-encoded, at the size of
+/// the `mask`, which is no larger than the image. Away from the mask's outline
+/// alpha is 0 or 255.
+pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Plane<u8> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let mixing = Mixing::along(rgb, mask);
+    let inner = REACH.max(mixing.width + 1);
+    let band = mixing.depth.map(|depth| depth != 0 && (-REACH..=inner).contains(&depth));
+    let input = mask.map(|set| f32::from(u8::from(set)));
+    let n_strips = mask.height.div_ceil(TILE);
+    let strips: Vec<Vec<u8>> = (0..n_strips)
+        .into_par_iter()
+        .map(|strip| {
+            let rows = over(strip * TILE..(strip + 1) * TILE, mask.height, height);
+            let (top, bottom) = (rows.start, rows.end);
+            let mut out = vec![0u8; width * (bottom - top)];
+            fill_flat(&mut out, mask, top..bottom, width, height);
+            for left in (0..mask.width).step_by(TILE) {
+                let tile = Tile {
+                    left,
+                    top: strip * TILE,
+                    right: (left + TILE).min(mask.width),
+                    bottom: ((strip + 1) * TILE).min(mask.height),
+                };
+                if tile.touches(&band) {
+                    tile.fill(&mut out, top, image, rgb, &input, &band, &mixing);
+                }
+            }
+            out
+        })
+        .collect();
+    Plane { width, height, data: strips.concat() }
+}
+
+fn fill_flat(out: &mut [u8], mask: &Plane<bool>, rows: Range<usize>, width: usize, height: usize) {
+    let columns: Vec<usize> = (0..width).map(|x| under(x, width, mask.width)).collect();
+    for (row, y) in out.chunks_exact_mut(width).zip(rows) {
+        let source = mask.row(under(y, height, mask.height));
+        for (out, x) in row.iter_mut().zip(&columns) {
+            *out = if source[*x] { 255 } else { 0 };
+        }
+    }
+}
+
+/// Index, among `mask_size`, of what lies under the centre of position `i` of `size`.
+fn under(i: usize, size: usize, mask_size: usize) -> usize {
+    ((2 * i + 1) * mask_size / (2 * size)).min(mask_size - 1)
+}
+
+/// Positions, among `size`, whose centres lie over a range of `mask_size`.
+fn over(range: Range<usize>, mask_size: usize, size: usize) -> Range<usize> {
+    let first = |edge: usize| (2 * size * edge.min(mask_size)).saturating_sub(mask_size).div_ceil(2 * mask_size);
+    first(range.start)..if range.end >= mask_size { size } else { first(range.end) }
+}
+
+/// A rectangle of the mask.
+struct Tile {
+    left: usize,
+    top: usize,
+    right: usize,
+    bottom: usize,
+}
+
+impl Tile {
+    fn touches(&self, band: &Plane<bool>) -> bool {
+        (self.top..self.bottom).any(|y| band.row(y)[self.left..self.right].contains(&true))
+    }
+
+    /// Writes alpha of the image's pixels under this tile that lie in the band.
+    /// `out` starts at row `out_top` of the image.
+    fn fill(
+        &self,
+        out: &mut [u8],
+        out_top: usize,
+        image: &RgbaImage,
+        rgb: &Plane<[f32; 3]>,
+        input: &Plane<f32>,
+        band: &Plane<bool>,
+        mixing: &Mixing,
+    ) {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let (mask_width, mask_height) = (input.width, input.height);
+        let margin = 2 * RADIUS + 1;
+        let (x0, y0) = (self.left.saturating_sub(margin), self.top.saturating_sub(margin));
+        let (x1, y1) = ((self.right + margin).min(mask_width), (self.bottom + margin).min(mask_height));
+        let mut lines = lines(
+            &Plane::from_fn(x1 - x0, y1 - y0, |x, y| rgb.at(x0 + x, y0 + y)),
+            &Plane::from_fn(x1 - x0, y1 - y0, |x, y| input.at(x0 + x, y0 + y)),
+            &Options { radius: RADIUS, epsilon: EPSILON },
+        );
+        for y in y0..y1 {
+            for x in x0..x1 {
+                if let Some((line, trust)) = mixing.line(x, y) {
+                    let filtered = &mut lines.data[(y - y0) * (x1 - x0) + x - x0];
+                    (0..4).for_each(|i| filtered[i] += trust * (line[i] - filtered[i]));
+                }
+            }
+        }
+        let raw = image.as_raw();
+        for y in over(self.top..self.bottom, mask_height, height) {
+            let row = under(y, height, mask_height);
+            for x in over(self.left..self.right, mask_width, width) {
+                if !band.at(under(x, width, mask_width), row) {
+                    continue;
+                }
+                let at = (y * width + x) * 4;
+                let colour = [raw[at], raw[at + 1], raw[at + 2]].map(|v| f32::from(v) / 255.0);
+                let line = if width == mask_width && height == mask_height {
+                    lines.at(x - x0, y - y0)
+                } else {
+                    let u = (x as f32 + 0.5) * mask_width as f32 / width as f32 - 0.5 - x0 as f32;
+                    let v = (y as f32 + 0.5) * mask_height as f32 / height as f32 - 0.5 - y0 as f32;
+                    between(&lines, u, v)
+                };
+                out[(y - out_top) * width + x] = to_alpha(apply(line, colour));
+            }
+        }
+    }
+}
+
+/// The filter leaves a faint veil where colours are alike: what is nearly 0 or 1 is.
+fn to_alpha(value: f32) -> u8 {
+    let sharpened = (value - 0.5) * 1.15 + 0.5;
+    (sharpened.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
+}
+
+fn between(lines: &Plane<Line>, u: f32, v: f32) -> Line {
+    let (u, v) = (u.clamp(0.0, (lines.width - 1) as f32), v.clamp(0.0, (lines.height - 1) as f32));
+    let (x, y) = (u as usize, v as usize);
+    let (x1, y1) = ((x + 1).min(lines.width - 1), (y + 1).min(lines.height - 1));
+    let (s, t) = (u - x as f32, v - y as f32);
+    let (a, b, c, d) = (lines.at(x, y), lines.at(x1, y), lines.at(x, y1), lines.at(x1, y1));
+    std::array::from_fn(|i| (a[i] * (1.0 - s) + b[i] * s) * (1.0 - t) + (c[i] * (1.0 - s) + d[i] * s) * t)
+}
