@@ -130,6 +130,7 @@ impl<'a> Reduction<'a> {
     /// The largest result found that has at most `budget` triangles after
     /// `finish`, or the smallest one when none has.
     fn towards(mut self, budget: usize, finish: impl Fn(Triangles) -> Triangles) -> Triangles {
+        self.lock_extremes();
         let mut rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
         let mut best: Option<Triangles> = None;
         let mut target = budget;
@@ -212,6 +213,20 @@ impl<'a> Reduction<'a> {
             tangled.extend(triangles.iter().filter(|face| !kept.contains(face)).flatten());
         }
         (tidy, tangled)
+    }
+
+    /// Keeps one vertex at each end of the bounding box, so that the mesh goes on
+    /// standing on the ground at its height.
+    fn lock_extremes(&mut self) {
+        for axis in 0..3 {
+            let along = |v: &usize| self.mesh.positions[*v][axis];
+            let all = 0..self.mesh.positions.len();
+            let lowest = all.clone().min_by(|a, b| along(a).total_cmp(&along(b)));
+            let highest = all.max_by(|a, b| along(a).total_cmp(&along(b)));
+            for v in lowest.into_iter().chain(highest) {
+                self.locks[v] = SimplifyVertex::Lock;
+            }
+        }
     }
 
     /// Keeps the surroundings of some vertices as they are in the original.

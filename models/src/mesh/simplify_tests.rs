@@ -21,7 +21,7 @@ fn check(mesh: &Mesh, budget: usize, what: &str) -> Mesh {
     // One collapse more or less is two triangles, or four in a mirrored mesh.
     assert!(n + 4 >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
     assert!(reduced.normals.iter().all(|n| (n.length() - 1.0).abs() < 1e-4));
-    assert_eq!(reduced.front, mesh.front);
+    assert_eq!((reduced.front, reduced.bounds()), (mesh.front, mesh.bounds()), "{what}");
     reduced
 }
 

@@ -23,6 +23,8 @@ pub struct Picture {
     width: usize,
     height: usize,
     pixels: Vec<[u8; 3]>,
+    /// Where this picture begins in the cutout, in its pixels.
+    corner: Vec2,
     /// Pixels of this picture to one of the cutout's.
     scale: f32,
     /// Where samples of one texel lie around its centre, in pixels.
@@ -34,7 +36,8 @@ impl Picture {
     /// `pixels_per_texel`: how many of the cutout's pixels, along one side, a
     /// sample stands for.
     pub fn new(cutout: &RgbaImage, pixels_per_texel: f32) -> Self {
-        let mut scaled = cutout.clone();
+        let Some([left, top, right, bottom]) = visible_box(cutout) else { return Self::black() };
+        let mut scaled = ::image::imageops::crop_imm(cutout, left, top, right - left, bottom - top).to_image();
         let mut scale = 1.0;
         while pixels_per_texel * scale > 2.0 && scaled.width().min(scaled.height()) > 1 {
             scaled = halved(&scaled);
@@ -44,8 +47,9 @@ impl Picture {
             width: scaled.width() as usize,
             height: scaled.height() as usize,
             pixels: scaled.pixels().map(|p| [p.0[0], p.0[1], p.0[2]]).collect(),
+            corner: Vec2::new(left as f32, top as f32),
             scale,
-            taps: if pixels_per_texel * scale > 1.1 { &FOUR_TAPS } else { &ONE_TAP },
+            taps: if pixels_per_texel * scale > 1.25 { &FOUR_TAPS } else { &ONE_TAP },
             srgb: Srgb::tables(),
         };
         let opaque = opaque(&scaled);
@@ -55,6 +59,11 @@ impl Picture {
         this.replace_edge(&scaled, &depths, edge, &mut known);
         fill_unknown(&mut this.pixels, &mut known, this.width);
         this
+    }
+
+    fn black() -> Self {
+        let srgb = Srgb::tables();
+        Self { width: 1, height: 1, pixels: vec![[0; 3]], corner: Vec2::ZERO, scale: 1.0, taps: &ONE_TAP, srgb }
     }
 
     /// Pixels less deep than `edge` take the mean colour of the deepest pixels
@@ -89,7 +98,7 @@ impl Picture {
     /// Colour around a point of the cutout, in its pixels; beyond the border the
     /// border's colour.
     pub fn sample(&self, at: Vec2) -> [u8; 3] {
-        let at = at * self.scale;
+        let at = (at - self.corner) * self.scale;
         let mut sum = Vec3::ZERO;
         for tap in self.taps {
             sum += self.bilinear(at + *tap);
@@ -160,6 +169,27 @@ fn halved(image: &RgbaImage) -> RgbaImage {
         }
     });
     half
+}
+
+/// Left, top, right and bottom of the part that shows anything, ends exclusive,
+/// with some pixels to spare and at places that halving keeps.
+fn visible_box(image: &RgbaImage) -> Option<[u32; 4]> {
+    const GRID: u32 = 16;
+    let mut bounds: Option<[u32; 4]> = None;
+    for (y, row) in image.rows().enumerate() {
+        let is_visible = |p: &::image::Rgba<u8>| p.0[3] >= FAINT;
+        if let Some(first) = row.clone().position(is_visible) {
+            let (first, y) = (first as u32, y as u32);
+            let last = image.width() - 1 - row.rev().position(is_visible).expect("there is a first") as u32;
+            let [left, top, right, _] = bounds.unwrap_or([first, y, last, y]);
+            bounds = Some([left.min(first), top, right.max(last), y]);
+        }
+    }
+    bounds.map(|[left, top, right, bottom]| {
+        let down = |v: u32| v.saturating_sub(GRID / 2) / GRID * GRID;
+        let up = |v: u32, n: u32| (v + 1 + GRID / 2).next_multiple_of(GRID).min(n);
+        [down(left), down(top), up(right, image.width()), up(bottom, image.height())]
+    })
 }
 
 /// Which pixels show the object alone.

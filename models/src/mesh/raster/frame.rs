@@ -96,7 +96,9 @@ impl Projection {
                 DVec4::new((c.w + c.x) * half.x, (c.w - c.y) * half.y, c.z, c.w)
             })
             .collect();
-        let mut this = Self { width, height, faces: Vec::new(), pieces: Vec::new() };
+        let half = triangles.len() / 2 + 1;
+        let (faces, pieces) = (Vec::with_capacity(half), Vec::with_capacity(half));
+        let mut this = Self { width, height, faces, pieces };
         for (index, triangle) in triangles.iter().enumerate() {
             this.add(index as u32, triangle.map(|v| corners[v as usize]), cull);
         }

@@ -11,14 +11,14 @@ use crate::mesh::{
 };
 
 /// Lights that stand in for the key light's disc, and for the sky.
-const N_KEY: usize = 12;
-const N_SKY: usize = 16;
+const N_KEY: usize = 9;
+const N_SKY: usize = 13;
 
 /// Half the opening angle of the key light, in radians.
 const KEY_RADIUS: f32 = 0.18;
 
 /// Texels along a side of a depth map, and of the ground.
-const MAP: u32 = 160;
+const MAP: u32 = 144;
 const GROUND: usize = 160;
 
 /// Side of the lit piece of ground, and where shadows start to fade and end, in
