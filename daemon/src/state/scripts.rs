@@ -124,8 +124,7 @@ impl Memory {
 }
 
 /// Too short for a recipe, which must make a file; long enough for most rules.
-static ONE: LazyLock<Plan> =
-    LazyLock::new(|| Plan { recipe: "one".to_owned(), steps: CUTOUT.steps[..1].to_vec() });
+static ONE: LazyLock<Plan> = LazyLock::new(|| Plan { recipe: "one".to_owned(), steps: CUTOUT.steps[..1].to_vec() });
 static CUTOUT: LazyLock<Plan> = LazyLock::new(|| Recipe::built_in("cutout").unwrap().plan(&|_| false).unwrap());
 
 pub fn submission(name: &str, recipe: &str) -> Submission {
