@@ -3,6 +3,9 @@
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
 
+pub mod ask;
+pub mod system;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -19,13 +22,16 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use ureq::Agent;
 
+pub use ask::{PATIENCE, pass, stages_in};
+pub use system::{SmallDisk, figure, percentile, processes_mentioning, say};
+
 /// Folder with real pictures, beside the project; `None`, loudly, where it is absent.
 pub fn data() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     if folder.is_dir() {
         return folder.canonicalize().ok();
     }
-    eprintln!("skipped: ../shared/data is absent");
+    say("skipped: ../shared/data is absent");
     None
 }
 
@@ -50,6 +56,8 @@ pub fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
 /// A home folder and the daemons that live in it, one at a time. Everything is
 /// killed and removed when it is dropped.
 pub struct Home {
+    /// Before the folder it is mounted on, so that it goes first.
+    pub disk: Option<SmallDisk>,
     pub dir: TempDir,
     /// Device every stage runs on: `cpu`, or `fake`.
     pub device: &'static str,
@@ -61,11 +69,35 @@ pub struct Home {
 impl Home {
     pub fn new(device: &'static str) -> Home {
         let (dir, fake_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        Home { dir, device, fake_dir, child: None }
+        Home { disk: None, dir, device, fake_dir, child: None }
+    }
+
+    /// On a disk of its own of a few MiB; `None` where that cannot be had.
+    pub fn on_small_disk(device: &'static str, mib: u32) -> Option<Home> {
+        let mut home = Home::new(device);
+        home.disk = Some(SmallDisk::mount(home.dir.path(), mib)?);
+        Some(home)
     }
 
     pub fn path(&self, rel: &str) -> PathBuf {
         self.dir.path().join(rel)
+    }
+
+    /// Writes a file outside of the daemon's own folders, for it to read.
+    pub fn write(&self, rel: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.fake_dir.path().join(rel);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path("state/queue.sqlite")
+    }
+
+    /// Processes of workers of this home, whoever started them.
+    pub fn workers(&self) -> Vec<u32> {
+        processes_mentioning(self.dir.path().to_str().unwrap())
     }
 
     pub fn command(&self, name: &str) -> Command {
@@ -74,17 +106,29 @@ impl Home {
         command
     }
 
+    /// Starts a daemon and does not wait for it.
+    pub fn start_only(&mut self) {
+        self.child = Some(self.spawn());
+    }
+
     /// Starts a daemon and waits until it serves.
     pub fn start(&mut self) -> Daemon {
         let child = self.spawn();
         let pid = child.id();
         self.child = Some(child);
         let mut daemon = None;
-        until("the daemon serves", Duration::from_secs(30), || {
-            daemon = Daemon::find(self.dir.path()).filter(|d| d.runtime.pid == pid);
+        until("the daemon serves", PATIENCE, || {
+            assert!(self.is_alive(), "the daemon ended: {}", self.last_log_line());
+            let served = runtime_file(self.dir.path()).is_some_and(|file| file.pid == pid);
+            daemon = if served { Daemon::find(self.dir.path()) } else { None };
             daemon.is_some()
         });
         daemon.unwrap()
+    }
+
+    fn last_log_line(&self) -> String {
+        let log = fs::read_to_string(self.path("state/log/meshkilnd.log")).unwrap_or_default();
+        log.lines().last().unwrap_or_default().to_owned()
     }
 
     pub fn spawn(&self) -> Child {
@@ -162,8 +206,7 @@ pub struct CallError {
 
 impl Daemon {
     pub fn find(home: &Path) -> Option<Daemon> {
-        let text = fs::read_to_string(home.join("runtime/daemon.json")).ok()?;
-        let runtime: RuntimeFile = serde_json::from_str(&text).ok()?;
+        let runtime = runtime_file(home)?;
         let agent = Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(90)))
             .http_status_as_error(false)
@@ -233,16 +276,12 @@ pub fn submit(source: &Path, key: Option<&str>) -> SubmitParams {
     }
 }
 
-/// Processes below `parent`, by their command lines; empty where that is not to be had.
-pub fn processes_mentioning(needle: &str) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            String::from_utf8_lossy(&line).contains(needle).then_some(pid)
-        })
-        .filter(|&pid| pid != std::process::id())
-        .collect()
+/// What stands in `daemon.json`, also when its daemon is dead.
+pub fn runtime_file(home: &Path) -> Option<RuntimeFile> {
+    serde_json::from_str(&fs::read_to_string(home.join("runtime/daemon.json")).ok()?).ok()
+}
+
+/// A picture that comes with the project.
+pub fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).canonicalize().unwrap()
 }

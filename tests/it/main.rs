@@ -5,4 +5,5 @@
 
 mod commands;
 mod corpus;
+mod kill_loop;
 mod repo;

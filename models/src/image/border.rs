@@ -140,31 +140,45 @@ fn content_frame(lab: &Plane<Lab>) -> Frame {
     let column = |f: &Frame, x: usize| (f.top..f.bottom).map(|y| lab.at(x, y)).collect::<Vec<_>>();
     let row = |f: &Frame, y: usize| (f.left..f.right).map(|x| lab.at(x, y)).collect::<Vec<_>>();
     let (width, height) = (lab.width, lab.height);
-    frame.top += bar(height, |k| row(&frame, k));
-    frame.bottom -= bar(height, |k| row(&frame, height - 1 - k));
-    frame.left += bar(width, |k| column(&frame, k));
-    frame.right -= bar(width, |k| column(&frame, width - 1 - k));
+    let (top, bottom) = bars(height, |k| row(&frame, k));
+    frame.top += top;
+    frame.bottom -= bottom;
+    let (left, right) = bars(width, |k| column(&frame, k));
+    frame.left += left;
+    frame.right -= right;
     if frame.left + 16 > frame.right || frame.top + 16 > frame.bottom {
         return Frame { left: 0, top: 0, right: width, bottom: height };
     }
     frame
 }
 
-/// How many lines from a side on are of one colour and end at a straight edge.
-fn bar(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> usize {
+/// How many lines at the start and at the end are of one colour and end at a
+/// straight edge. Of two bars of one width one may end less clearly.
+fn bars(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> (usize, usize) {
+    let start = bar(n_lines, &line);
+    let end = bar(n_lines, |k| line(n_lines - 1 - k));
+    let alike = start.lines.abs_diff(end.lines) <= 2 + start.lines / 10;
+    let limit = if alike { 0.2 } else { 0.5 };
+    let accept = |bar: &Bar| if bar.lines > 0 && bar.edge > limit { bar.lines + 1 } else { 0 };
+    let certain = start.edge.max(end.edge) > 0.5;
+    if certain { (accept(&start), accept(&end)) } else { (0, 0) }
+}
+
+struct Bar {
+    lines: usize,
+    /// Share of the line beyond it that is of another colour.
+    edge: f32,
+}
+
+fn bar(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> Bar {
     let first = line(0);
     let colour = first[first.len() / 2];
     let share_unlike = |line: &[Lab], limit: f32| {
         line.iter().filter(|c| distance(c, &colour) > limit).count() as f32 / line.len() as f32
     };
-    let limit = n_lines * 2 / 5;
-    let Some(end) = (0..limit).find(|k| share_unlike(&line(*k), 0.03) > 0.002) else { return 0 };
-    if end == 0 {
-        return 0;
-    }
+    let lines = (0..n_lines * 2 / 5).find(|k| share_unlike(&line(*k), 0.03) > 0.002).unwrap_or(0);
     // Scaling mixes the line at the edge.
-    let beyond = line((end + 2).min(n_lines - 1));
-    if share_unlike(&beyond, 0.06) > 0.5 { end + 1 } else { 0 }
+    Bar { lines, edge: share_unlike(&line((lines + 2).min(n_lines - 1)), 0.06) }
 }
 
 /// For each pixel of the frame's ring whether its colour is one of the background's: found in more than one

@@ -120,9 +120,16 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
     parents[a.max(b)] = a.min(b);
 }
 
+pub struct Keep {
+    /// Parts near the main one are kept from this share of its area on.
+    pub smallest_part: f32,
+    /// Holes below this share of the main part's area are filled.
+    pub pinhole: f32,
+}
+
 /// Keeps the main part, the largest and most central, and what belongs to it by
-/// size and nearness; fills holes of fewer than `pinhole` of the main part's area.
-pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
+/// size and nearness; fills pinholes.
+pub fn keep_object(mask: &Plane<bool>, keep: &Keep) -> Plane<bool> {
     let (runs, found) = components(mask);
     let (width, height) = (mask.width as f32, mask.height as f32);
     let score = |c: &Component| {
@@ -140,9 +147,11 @@ pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
             let share = c.area as f32 / main_area;
             if c.label {
                 let gap = gap(c, main);
-                share >= 1.0 || (share > 0.25 && gap < 2.0 * near) || (share > 0.01 && gap < near && c.on_border == 0)
+                share >= 1.0
+                    || (share > 0.25 && gap < 2.0 * near)
+                    || (share > keep.smallest_part && gap < near && c.on_border == 0)
             } else {
-                c.on_border == 0 && share < pinhole
+                c.on_border == 0 && share < keep.pinhole
             }
         })
         .collect();
@@ -222,7 +231,7 @@ mod tests {
         for y in 50..60 {
             picture.data[y * 100 + 50..y * 100 + 60].fill(false);
         }
-        let kept = keep_object(&picture, 0.001);
+        let kept = keep_object(&picture, &Keep { smallest_part: 0.01, pinhole: 0.001 });
         assert!(!kept.at(5, 5) && !kept.at(50, 95), "specks");
         assert!(kept.at(30, 30), "pinhole");
         assert!(!kept.at(55, 55), "hole");

@@ -2,7 +2,10 @@
 
 use ::image::RgbaImage;
 
-use super::{components::keep_object, plane::Plane};
+use super::{
+    components::{Keep, keep_object},
+    plane::Plane,
+};
 
 /// Alpha up to this is transparent, from 255 minus this on opaque.
 const SLACK: u8 = 6;
@@ -12,6 +15,9 @@ const LEAST_TRANSPARENT: f64 = 0.01;
 const LEAST_VISIBLE: f64 = 0.001;
 /// Alpha below this does not connect parts.
 const FAINT: u8 = 32;
+
+/// An artist's parts are kept if they are more than specks, wherever they are near.
+const KEEP: Keep = Keep { smallest_part: 0.0005, pinhole: 0.0 };
 
 /// Whether the picture's alpha tells an object from its background.
 pub fn is_real(image: &RgbaImage) -> bool {
@@ -29,7 +35,7 @@ pub fn is_real(image: &RgbaImage) -> bool {
 pub fn cleaned(image: &RgbaImage) -> Plane<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let visible = Plane { width, height, data: image.pixels().map(|p| p.0[3] >= FAINT).collect() };
-    let kept = keep_object(&visible, 0.0);
+    let kept = keep_object(&visible, &KEEP);
     let data = image
         .pixels()
         .zip(visible.data.iter().zip(&kept.data))

@@ -6,8 +6,8 @@ use ::image::RgbaImage;
 use rayon::prelude::*;
 
 use super::{
-    grab_cut::outline_band,
     guided_filter::{Line, Options, apply, lines},
+    mixing::Mixing,
     plane::Plane,
 };
 
@@ -17,14 +17,16 @@ const RADIUS: usize = 2;
 /// Variance of sRGB-encoded colour below which a window counts as flat.
 const EPSILON: f32 = 2e-4;
 /// How far from the outline alpha may be between 0 and 1, in pixels of the mask.
-const REACH: usize = 3;
+const REACH: i8 = 3;
 
 /// Alpha of `image`, 0 to 255. `rgb` is the image, sRGB-encoded, at the size of
 /// the `mask`, which is no larger than the image. Away from the mask's outline
 /// alpha is 0 or 255.
 pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Plane<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let band = outline_band(mask, REACH);
+    let mixing = Mixing::along(rgb, mask);
+    let inner = REACH.max(mixing.width + 1);
+    let band = mixing.depth.map(|depth| depth != 0 && (-REACH..=inner).contains(&depth));
     let input = mask.map(|set| f32::from(u8::from(set)));
     let n_strips = mask.height.div_ceil(TILE);
     let strips: Vec<Vec<u8>> = (0..n_strips)
@@ -42,7 +44,7 @@ pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Pl
                     bottom: ((strip + 1) * TILE).min(mask.height),
                 };
                 if tile.touches(&band) {
-                    tile.fill(&mut out, top, image, rgb, &input, &band);
+                    tile.fill(&mut out, top, image, rgb, &input, &band, &mixing);
                 }
             }
             out
@@ -95,17 +97,26 @@ impl Tile {
         rgb: &Plane<[f32; 3]>,
         input: &Plane<f32>,
         band: &Plane<bool>,
+        mixing: &Mixing,
     ) {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (mask_width, mask_height) = (input.width, input.height);
         let margin = 2 * RADIUS + 1;
         let (x0, y0) = (self.left.saturating_sub(margin), self.top.saturating_sub(margin));
         let (x1, y1) = ((self.right + margin).min(mask_width), (self.bottom + margin).min(mask_height));
-        let lines = lines(
+        let mut lines = lines(
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| rgb.at(x0 + x, y0 + y)),
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| input.at(x0 + x, y0 + y)),
             &Options { radius: RADIUS, epsilon: EPSILON },
         );
+        for y in y0..y1 {
+            for x in x0..x1 {
+                if let Some((line, trust)) = mixing.line(x, y) {
+                    let filtered = &mut lines.data[(y - y0) * (x1 - x0) + x - x0];
+                    (0..4).for_each(|i| filtered[i] += trust * (line[i] - filtered[i]));
+                }
+            }
+        }
         let raw = image.as_raw();
         for y in over(self.top..self.bottom, mask_height, height) {
             let row = under(y, height, mask_height);

@@ -14,8 +14,11 @@ use super::silhouette::Silhouette;
 
 /// Wobbles shorter than about twice this go, in node spacings.
 const SIGMA: f32 = 6.0;
-/// Where displacements are this large, the outline has a corner or detail and is left alone.
-const DETAIL: f32 = 0.7;
+/// Where displacements around a point are below the first of these, as stair
+/// steps are, it moves as wanted; where they are above the second, the outline
+/// has a corner or detail and is left alone.
+const STEPS: f32 = 0.4;
+const DETAIL: f32 = 0.75;
 /// Points keep this share of their edge away from its nodes.
 const MIN_SHARE: f32 = 0.03;
 /// Distances are exact up to here and clamped beyond.
@@ -126,12 +129,13 @@ impl Outline {
         let n = ring.len();
         let normal = |i: usize| (once[(i + 1) % n] - once[(i + n - 1) % n]).perp().normalize_or_zero();
         let distances: Vec<f32> = (0..n).map(|i| -noise[i].dot(normal(i))).collect();
-        let squared: Vec<Vec2> = distances.iter().map(|d| Vec2::new(d * d, 0.0)).collect();
-        let around = kernel.apply(&squared);
+        // Their 4-norm around each point: a corner is felt as far as its smoothing rings.
+        let powers: Vec<Vec2> = distances.iter().map(|d| Vec2::new(d.powi(4), 0.0)).collect();
+        let around = kernel.apply(&powers);
         for (i, &point) in ring.iter().enumerate() {
-            // Tukey's biweight of the mean displacement around: corners do not ring.
-            let fade = (1.0 - around[i].x / (DETAIL * DETAIL)).max(0.0);
-            let (wanted, normal) = (distances[i] * fade * fade, normal(i));
+            let t = ((DETAIL - around[i].x.sqrt().sqrt()) / (DETAIL - STEPS)).clamp(0.0, 1.0);
+            let fade = t * t * (3.0 - 2.0 * t);
+            let (wanted, normal) = (distances[i] * fade, normal(i));
             let p = &mut self.points[point as usize];
             let (at, lean) = if self.horizontal[point as usize] { (&mut p.x, normal.x) } else { (&mut p.y, normal.y) };
             let lean = if lean < 0.0 { lean.min(-0.2) } else { lean.max(0.2) };

@@ -114,7 +114,7 @@ fn the_outline_is_exact_to_a_fraction_of_a_pixel() {
         let area = front_area(&mesh);
         assert!((area / (w * h) - 1.0).abs() < 0.005, "{area} instead of {}", w * h);
         let furthest = mesh.positions.iter().map(|&p| beyond(mesh.front.unwrap().to_pixel(p))).fold(0.0, f32::max);
-        assert!(furthest < 0.25, "a vertex lies {furthest} pixels outside");
+        assert!(furthest < 0.25, "a vertex lies {furthest} pixels outside {w} x {h}");
     }
 }
 

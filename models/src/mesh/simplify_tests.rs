@@ -18,7 +18,8 @@ fn check(mesh: &Mesh, budget: usize, what: &str) -> Mesh {
     assert!(t.is_watertight() && t.is_manifold() && t.n_degenerate == 0, "{what} to {budget}: {t:?}");
     assert_eq!(t.n_vertices, reduced.positions.len(), "{what}: unused or doubled vertices");
     assert!(n <= budget, "{what}: {n} triangles are more than {budget}");
-    assert!(n >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
+    // One collapse more or less is two triangles, or four in a mirrored mesh.
+    assert!(n + 4 >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
     assert!(reduced.normals.iter().all(|n| (n.length() - 1.0).abs() < 1e-4));
     assert_eq!(reduced.front, mesh.front);
     reduced
@@ -50,7 +51,13 @@ fn random_blobs_come_down_to_their_budget_and_stay_sound() {
         let mesh = clean(&inflated(&blob, &[("resolution", 128.0)]).unwrap(), 0.001).unwrap();
         for budget in [6000, 2000, 500] {
             let reduced = check(&mesh, budget, &format!("seed {seed}"));
-            assert!(FrontHalf::of(&reduced).is_some(), "seed {seed}: no longer a mirror image");
+            let half = FrontHalf::of(&reduced);
+            let half = half.unwrap_or_else(|| panic!("seed {seed} to {budget}: no longer a mirror image")).mesh;
+            let normal = |[a, b, c]: [Vec3; 3]| (b - a).cross(c - a);
+            // Upright ones may lean back by rounding.
+            let turned = |t: [u32; 3]| normal(half.corners(t)).normalize().z < -1e-3;
+            let n_turned = half.triangles.iter().filter(|&&t| turned(t)).count();
+            assert_eq!(n_turned, 0, "seed {seed} to {budget}: triangles turn away from the front");
             if budget >= 2000 {
                 let shape = |mesh: &Mesh| {
                     let t = topology(&mesh.positions, &mesh.triangles);
