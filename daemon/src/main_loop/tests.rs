@@ -360,6 +360,22 @@ fn shutdown_works_on_a_full_disk() {
 }
 
 #[test]
+fn a_full_inbox_is_busy_and_a_loop_that_is_gone_is_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::start(folder.path());
+    let inbox = inbox();
+    // The same handle, but nobody takes anything out.
+    let handle = LoopHandle { inbox: inbox.sender.clone(), ..bench.handle.clone() };
+    while inbox.sender.try_send(Event::Tick).is_ok() {}
+    assert_eq!(handle.blocking_call(Call::PauseQueue).unwrap_err().kind, ErrorKind::Busy);
+    handle.note(EventBody::Stopping);
+    drop(inbox.receiver);
+    assert_eq!(handle.blocking_call(Call::PauseQueue).unwrap_err().kind, ErrorKind::ShuttingDown);
+    let Ok(Answer::Queue(queue)) = bench.handle.blocking_call(Call::ResumeQueue) else { panic!("no answer") };
+    assert!(!queue.paused, "the refused calls have changed nothing");
+}
+
+#[test]
 fn what_nobody_refers_to_is_collected_and_the_rest_stays() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits {

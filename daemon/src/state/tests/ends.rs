@@ -443,7 +443,10 @@ fn a_late_report_about_an_earlier_attempt_changes_nothing() {
          2s done
          3s done
          3.5s cancel a
-         4s deliver ok",
+         3.6s retry a
+         4s deliver-late
+         5s deliver ok
+         6s cancel a",
         expect![[r#"
             0s spawn cpu w1
             0s a queued
@@ -454,6 +457,10 @@ fn a_late_report_about_an_earlier_attempt_changes_nothing() {
             2s w1 run export-image
             3s a put `asset from cutout from image from source of a` at /out/a
             3.5s a cancelled
+            3.6s a queued
+            3.6s a running
+            3.6s a put `asset from cutout from image from source of a` at /out/a
+            5s a done
         "#]],
     );
 }
