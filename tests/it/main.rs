@@ -4,4 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod kill_loop;
+mod poison;
 mod repo;
+mod single;
+mod workers;
