@@ -7,5 +7,7 @@ mod cancel;
 mod kill_loop;
 mod poison;
 mod repo;
+mod resume;
 mod single;
+mod watched;
 mod workers;
