@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod full_disk;
 mod kill_loop;
 mod poison;
 mod repo;
