@@ -8,6 +8,7 @@ mod full_disk;
 mod kill_loop;
 mod poison;
 mod repo;
+mod restart;
 mod resume;
 mod single;
 mod watched;
