@@ -91,6 +91,12 @@ impl Home {
         path
     }
 
+    /// How many directives with `once` have been carried out by fake workers.
+    pub fn happened(&self) -> usize {
+        let marks = fs::read_dir(self.fake_dir.path()).unwrap().flatten();
+        marks.filter(|entry| entry.file_name().to_string_lossy().starts_with("once-")).count()
+    }
+
     pub fn database(&self) -> PathBuf {
         self.path("state/queue.sqlite")
     }

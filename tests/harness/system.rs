@@ -71,7 +71,7 @@ impl SmallDisk {
 
     /// Until not one more byte fits.
     pub fn fill(&self) {
-        let mut filler = fs::File::create(self.filler()).unwrap();
+        let mut filler = fs::File::options().append(true).create(true).open(self.filler()).unwrap();
         for block in [1 << 16, 1 << 12, 1] {
             while filler.write_all(&vec![7; block]).is_ok() {}
         }

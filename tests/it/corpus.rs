@@ -42,7 +42,6 @@ const MUST: &[&str] = &[
     "depth_normal/catstatue_rgba.png",
     "depth_normal/futuristic_car.png",
     "depth_normal/futuristic_car_rgba.png",
-    "depth_normal/hamburger.png",
     "depth_normal/hamburger_rgba.png",
     "depth_normal/teddy.png",
     "depth_normal/teddy_rgba.png",

@@ -3,7 +3,15 @@
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
 mod commands;
 mod corpus;
+mod full_disk;
 mod kill_loop;
+mod poison;
 mod repo;
+mod restart;
+mod resume;
+mod single;
+mod watched;
+mod workers;

@@ -323,7 +323,7 @@ impl MainLoop {
             } else {
                 let hint = "free some disk space; the call will work again by itself".to_owned();
                 let refusal = Refusal { kind: ErrorKind::Storage, message: problem.clone(), hint };
-                self.calls.answer(id, Answer::Refused(refusal));
+                effects.push(Effect::Reply { id, answer: Answer::Refused(refusal) });
             }
         }
         self.perform_blocked(effects, time)

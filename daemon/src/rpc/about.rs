@@ -24,6 +24,9 @@ use crate::{
     system,
 };
 
+/// With less than this, no source and no result can be stored.
+const FULL_DISK_BYTES: u64 = 1 << 20;
+
 pub async fn hello(daemon: Arc<Daemon>, params: HelloParams) -> Result<HelloResult, CallError> {
     if let Some(client) = params.client {
         tracing::debug!("hello from {}", client.chars().take(64).collect::<String>().escape_debug());
@@ -50,7 +53,10 @@ pub async fn status(daemon: Arc<Daemon>, _: NoParams) -> Result<Status, CallErro
     let mut problems = view.problems.clone();
     problems.extend(watches.iter().filter_map(|watch| Some(format!("{}: {}", watch.path, watch.problem.as_ref()?))));
     let cache = daemon.folders.cache.clone();
-    let free_bytes = blocking(move || Ok(system::free_bytes(&cache).unwrap_or(0))).await?;
+    let free_bytes = blocking(move || Ok(system::free_bytes(&cache).ok())).await?;
+    if let Some(free) = free_bytes.filter(|free| *free < FULL_DISK_BYTES) {
+        problems.push(format!("the disk is full: {free} bytes are free at {}", daemon.folders.cache.display()));
+    }
     Ok(Status {
         version: VERSION.to_owned(),
         pid: std::process::id(),
@@ -60,7 +66,11 @@ pub async fn status(daemon: Arc<Daemon>, _: NoParams) -> Result<Status, CallErro
         queue: view.queue.clone(),
         workers: view.workers.clone(),
         watches: watches.len() as u32,
-        disk: DiskStatus { blob_bytes: view.blob_bytes, blob_limit_bytes: view.blob_limit_bytes, free_bytes },
+        disk: DiskStatus {
+            blob_bytes: view.blob_bytes,
+            blob_limit_bytes: view.blob_limit_bytes,
+            free_bytes: free_bytes.unwrap_or(0),
+        },
         folders: folders(&daemon),
     })
 }
