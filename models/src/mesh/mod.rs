@@ -32,6 +32,7 @@ pub mod test_shapes;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub mod topology;
+
 mod unfold;
 pub mod unwrap;
 pub mod uv;
