@@ -259,8 +259,9 @@ impl Scene<'_> {
         }
         let at = self.eye + ray * along;
         // No shadow is cut off by the frame.
-        let inwards = (1.0 - (pixel / size * 2.0 - 1.0).abs()).min_element();
-        SHADOW * smoothstep(0.0, 0.14, inwards) * self.studio.shadow(self.lighting.ground(at.x, at.z))
+        let inwards = 1.0 - (pixel / size * 2.0 - 1.0).abs();
+        let whole = smoothstep(0.0, 0.4, inwards.x) * smoothstep(0.0, 0.14, inwards.y);
+        SHADOW * whole * self.studio.shadow(self.lighting.ground(at.x, at.z))
     }
 }
 

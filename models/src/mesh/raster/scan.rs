@@ -151,17 +151,17 @@ mod tests {
             let grid = [1.0, 2.0, 4.0, 997.0][random.usize(0..4)];
             let mut place = || (random.f64() * 32.0 * grid).round() / grid;
             let hub = DVec2::new(place(), place());
-            let mut rim: Vec<DVec2> = [(0.0, 0.0), (32.0, 0.0), (32.0, 32.0), (0.0, 32.0)]
-                .windows(2)
-                .flat_map(|_| [DVec2::new(place(), 0.0), DVec2::new(32.0, place()), DVec2::new(place(), 32.0)])
-                .chain([DVec2::ZERO, DVec2::new(32.0, 0.0), DVec2::splat(32.0), DVec2::new(0.0, 32.0)])
-                .collect();
+            let mut rim = vec![DVec2::ZERO, DVec2::new(32.0, 0.0), DVec2::splat(32.0), DVec2::new(0.0, 32.0)];
+            for _ in 0..3 {
+                rim.extend([DVec2::new(place(), 0.0), DVec2::new(32.0, place())]);
+                rim.extend([DVec2::new(place(), 32.0), DVec2::new(0.0, place())]);
+            }
             // Along the square's outline: the top, right, bottom, then left side.
-            let along = |p: &DVec2| match (p.x, p.y) {
-                (x, y) if y == 0.0 => x,
-                (x, y) if x == 32.0 => 32.0 + y,
-                (x, y) if y == 32.0 => 96.0 - x,
-                (_, y) => 128.0 - y,
+            let along = |p: &DVec2| match p.to_array() {
+                [x, 0.0] => x,
+                [32.0, y] => 32.0 + y,
+                [x, 32.0] => 96.0 - x,
+                [_, y] => 128.0 - y,
             };
             rim.sort_by(|a, b| along(a).total_cmp(&along(b)));
             let fan: Vec<_> = (0..rim.len()).map(|i| [hub, rim[i], rim[(i + 1) % rim.len()]]).collect();
