@@ -270,3 +270,33 @@ fn warning(what: &str, found: String, fix: impl Into<String>) -> Check {
 fn error(what: &str, found: String, fix: impl Into<String>) -> Check {
     Check { what: what.to_owned(), verdict: Verdict::Error, found, fix: Some(fix.into()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_watches_left_are_told_in_time_with_the_command() {
+        let check = judge_watches(100, 65_536, 0);
+        assert_eq!((check.verdict, check.fix), (Verdict::Ok, None));
+        let check = judge_watches(60_000, 65_536, 1);
+        assert_eq!(check.verdict, Verdict::Warning);
+        assert_eq!(check.fix.as_deref(), Some("sudo sysctl fs.inotify.max_user_watches=524288"));
+        let check = judge_watches(500_000, 524_288, 1);
+        assert_eq!(check.fix.as_deref(), Some("sudo sysctl fs.inotify.max_user_watches=2097152"));
+    }
+
+    #[test]
+    fn folders_are_tried_not_guessed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(writable("state folder", dir.path()).verdict, Verdict::Ok);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "something was left behind");
+        let none = dir.path().join("none");
+        assert_eq!(writable("config folder", &none).verdict, Verdict::Ok);
+        let check = writable("state folder", &none);
+        assert_eq!(check.verdict, Verdict::Error);
+        assert!(check.fix.is_some());
+        assert_eq!(free_disk("disk", dir.path()).what, "disk");
+        assert_eq!(sqlite().verdict, Verdict::Ok);
+    }
+}

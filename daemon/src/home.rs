@@ -8,6 +8,8 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use meshkiln_protocol::runtime::{Folders, HOME_VARIABLE, RuntimeFile};
@@ -15,6 +17,10 @@ use meshkiln_protocol::runtime::{Folders, HOME_VARIABLE, RuntimeFile};
 use crate::{durable, system};
 
 const LOCK: &str = "meshkilnd.lock";
+/// A daemon that was killed while it started a worker leaves the lock to that
+/// process for a moment; one that stops needs a moment for its last step.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub struct Home {
@@ -106,7 +112,13 @@ fn lock(folder: &Path) -> Result<File, HomeError> {
     let path = folder.join(LOCK);
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io_error(&path))?;
-    match file.try_lock() {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut locked = file.try_lock();
+    while matches!(locked, Err(TryLockError::WouldBlock)) && Instant::now() < deadline {
+        thread::sleep(LOCK_RETRY);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();

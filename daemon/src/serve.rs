@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   folders and lock -> log -> store -> workers' orphans -> loop -> watcher -> server -> daemon.json
-//!   daemon.json -> watcher -> running stage (up to `STAGE_PATIENCE`) -> loop -> waiting calls -> server
+//!   watcher -> running stage (up to `STAGE_PATIENCE`) -> loop -> waiting calls -> server -> daemon.json -> lock
 //! ```
 
 use std::{env, path::PathBuf, process::ExitCode, sync::Arc, thread::JoinHandle, time::Duration};
@@ -168,7 +168,6 @@ impl Life {
     async fn start(home: &Home, settings: &Settings, options: &Options) -> Result<Life, StartError> {
         let folders = &home.folders;
         let part = |what: &'static str| move |why: &dyn ToString| StartError::Part { what, why: why.to_string() };
-        system::raise_file_limit();
         let listener = server::bind(options.port.unwrap_or(settings.port)).await;
         let listener = listener.map_err(|e| part("the port cannot be opened")(&e))?;
         let addr = listener.local_addr().map_err(|e| part("the port cannot be opened")(&e))?;
@@ -225,7 +224,7 @@ impl Life {
             blobs.clone(),
             Box::new(handle.clone()),
             Box::new(move |name| find.base(name)),
-            watch::service::Times::default(),
+            watch::watched::Times::default(),
         )
         .map_err(|e| part("the watcher")(&e))?;
 
@@ -259,7 +258,6 @@ impl Life {
     /// everything else after it.
     async fn until_the_end(self) -> LoopEnd {
         let Life { handle, main_loop, watch, watcher, hub, stopping, server, announced } = self;
-        let mut announced = Some(announced);
         let mut signals = Signals::listen();
         let mut n_signals = 0;
         let mut deadline: Option<Instant> = None;
@@ -281,8 +279,6 @@ impl Life {
                 }
                 () = stopping.notified() => {
                     deadline.get_or_insert(Instant::now() + STAGE_PATIENCE);
-                    // Clients that come from now on start the next daemon.
-                    announced = None;
                     let watch = watch.clone();
                     tokio::task::spawn_blocking(move || watch.stop());
                     continue;
@@ -296,12 +292,13 @@ impl Life {
             // Refused only when it has ended already.
             let _ = handle.call(Call::Shutdown { now }).await;
         };
-        drop(announced);
         hub.close();
         server.stop(CALL_PATIENCE).await;
         watch.stop();
         join(main_loop, "loop").await;
         join(watcher, "watcher").await;
+        // Last, just before the lock: until then there is a daemon.
+        drop(announced);
         end
     }
 }

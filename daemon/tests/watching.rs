@@ -25,8 +25,9 @@ use meshkilnd::{
     store::blobs::{BlobStore, Digest},
     watch::{
         WatchHandle,
-        service::{Queue, Times, start},
+        service::{Queue, start},
         table::Table,
+        watched::Times,
     },
 };
 

@@ -17,10 +17,10 @@ use serde_json::json;
 
 /// Exports and checks `mesh` as a recipe does, against its own outline.
 fn finished(mesh: Mesh, name: &str, texture: u32) -> Vec<u8> {
-    let mut plan = Recipe::built_in("prop").unwrap().plan(&|_| false).unwrap();
+    let mut plan = Recipe::built_in("prop").expect("recipe").plan(&|_| false).expect("plan");
     plan.steps.retain(|step| matches!(step.stage, "export" | "check"));
 
-    let (low, high) = mesh.bounds().unwrap();
+    let (low, high) = mesh.bounds().expect("vertices");
     let metres_per_pixel = (high - low).max_element() / 400.0;
     let origin =
         Vec2::new(256.0 - (low.x + high.x) / 2.0 / metres_per_pixel, 256.0 + (low.y + high.y) / 2.0 / metres_per_pixel);
@@ -35,7 +35,7 @@ fn finished(mesh: Mesh, name: &str, texture: u32) -> Vec<u8> {
     asset.set(Slot::Maps, Value::Maps(Maps { base_color, roughness: 0.7, metallic: 0.1 }.into()));
     asset.set(Slot::Provenance, Value::Json(json!({ "name": name, "plan": plan.to_json() }).into()));
     run_plan(&plan, &mut asset, &CancelToken::default(), &|_, _| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
-    asset.bytes(Slot::Asset).unwrap().to_vec()
+    asset.bytes(Slot::Asset).expect("asset").to_vec()
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn solids_of_all_sizes_and_names_pass_the_gate() {
     };
     let long = "ü".repeat(127) + "x";
     let cases = [
-        ("cube", moved(shapes::cube(), 0.5, Vec3::new(3.1, -2.7, 0.9)), 1),
+        ("cube", moved(shapes::cube(), 0.5, Vec3::new(3.1, -2.7, 0.9)), 64),
         ("Ä 灯籠 🏮", moved(shapes::sphere(24), 0.013, Vec3::ONE), 64),
         ("a\"b\\c/d</script>", moved(shapes::torus(40, 0.35), 40.0, Vec3::new(0.0, 1000.0, 0.0)), 256),
         ("\u{0}\u{1}\n\t\u{7f}\u{2028}", shapes::sphere(5), 2),

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod commands;
+mod corpus;
 mod full_disk;
 mod kill_loop;
 mod poison;

@@ -29,7 +29,7 @@ const FULL_DISK_BYTES: u64 = 1 << 20;
 
 pub async fn hello(daemon: Arc<Daemon>, params: HelloParams) -> Result<HelloResult, CallError> {
     if let Some(client) = params.client {
-        tracing::info!("hello from {}", client.chars().take(64).collect::<String>().escape_debug());
+        tracing::debug!("hello from {}", client.chars().take(64).collect::<String>().escape_debug());
     }
     Ok(HelloResult {
         version: VERSION.to_owned(),

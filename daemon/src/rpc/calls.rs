@@ -1,6 +1,6 @@
 //! Around every call, whichever way it came (alone, in a batch, as notification,
-//! by HTTP or WebSocket): a size, a bound on calls in flight per connection, and
-//! a panic that harms nobody else.
+//! by HTTP or WebSocket): a size, a bound on calls in flight and on answers not yet
+//! taken per connection, and a panic that harms nobody else.
 //!
 //! jsonrpsee's own layers do not see inside batches, run any number of calls at
 //! once, and leave a caller without answer when its handler panics.
@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     convert::{self, CallError},
     limits,
+    socket::Unread,
 };
 
 /// Put into each request's extensions: which way it came.
@@ -40,13 +41,14 @@ pub enum Transport {
 #[derive(Clone)]
 pub struct CallLayer {
     in_flight: Arc<Semaphore>,
+    unread: Unread,
     methods: Arc<BTreeSet<&'static str>>,
 }
 
 impl CallLayer {
     /// `methods` are the names that exist.
-    pub fn new(methods: Arc<BTreeSet<&'static str>>) -> CallLayer {
-        CallLayer { in_flight: Arc::new(Semaphore::new(limits::CALLS_IN_FLIGHT)), methods }
+    pub fn new(methods: Arc<BTreeSet<&'static str>>, unread: Unread) -> CallLayer {
+        CallLayer { in_flight: Arc::new(Semaphore::new(limits::CALLS_IN_FLIGHT)), unread, methods }
     }
 }
 
@@ -82,8 +84,11 @@ where
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let this = self.clone();
         async move {
-            let Some(_permit) = this.admit() else { return refuse(request.id, busy()) };
-            this.run(request).await
+            let answer = match this.admit() {
+                Ok(_permit) => this.run(request).await,
+                Err(error) => refuse(request.id, error),
+            };
+            this.counted(answer)
         }
     }
 
@@ -97,16 +102,15 @@ where
             let mut bytes = 0;
             for entry in batch {
                 let answer = match entry {
-                    Ok(BatchEntry::Call(request)) if permit.is_none() => refuse(request.id, busy()),
                     Ok(BatchEntry::Call(request)) if request.method.starts_with("events.") && !polls(&request) => {
                         refuse(request.id, not_in_a_batch(&request.method))
                     }
                     Ok(BatchEntry::Call(request)) => {
                         bytes += size(&request);
-                        if bytes > limits::REQUEST_BYTES {
-                            refuse(request.id, too_large(bytes))
-                        } else {
-                            this.run(request).await
+                        match &permit {
+                            Err(error) => refuse(request.id, error.clone()),
+                            Ok(_) if bytes > limits::REQUEST_BYTES => refuse(request.id, too_large(bytes)),
+                            Ok(_) => this.run(request).await,
                         }
                     }
                     Ok(BatchEntry::Notification(_)) => {
@@ -120,13 +124,13 @@ where
                 };
                 n_answers += 1;
                 if let Err(too_long) = answers.append(answer) {
-                    return too_long;
+                    return this.counted(too_long);
                 }
             }
             if n_answers == 0 && n_silent > 0 {
                 return MethodResponse::notification();
             }
-            MethodResponse::from_batch(answers.finish())
+            this.counted(MethodResponse::from_batch(answers.finish()))
         }
     }
 
@@ -146,8 +150,18 @@ impl<S> Calls<S>
 where
     S: RpcServiceT<MethodResponse = MethodResponse> + Send + Sync,
 {
-    fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        self.layer.in_flight.try_acquire().ok()
+    fn admit(&self) -> Result<SemaphorePermit<'_>, CallError> {
+        let unread = self.layer.unread.bytes();
+        if unread > limits::UNREAD_BYTES {
+            return Err(busy(format!("{unread} bytes of answers wait to be read")));
+        }
+        let in_flight = || busy(format!("{} calls of this connection are in flight", limits::CALLS_IN_FLIGHT));
+        self.layer.in_flight.try_acquire().map_err(|_| in_flight())
+    }
+
+    fn counted(&self, answer: MethodResponse) -> MethodResponse {
+        self.layer.unread.add(answer.as_ref().len());
+        answer
     }
 
     async fn run(&self, mut request: Request<'_>) -> MethodResponse {
@@ -199,12 +213,8 @@ fn refuse(id: Id<'_>, error: CallError) -> MethodResponse {
     MethodResponse::error(id, convert::to_wire(error))
 }
 
-fn busy() -> CallError {
-    convert::refused(
-        ErrorKind::Busy,
-        format!("{} calls of this connection are in flight", limits::CALLS_IN_FLIGHT),
-        "wait for an answer, then call again",
-    )
+fn busy(message: String) -> CallError {
+    convert::refused(ErrorKind::Busy, message, "wait for an answer, then call again")
 }
 
 fn too_large(bytes: usize) -> CallError {

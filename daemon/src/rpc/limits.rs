@@ -18,6 +18,10 @@ pub const BLOB_BYTES: u64 = 64 << 20;
 /// they wait in their tasks, and nothing more is read from that connection.
 pub const WAITING_MESSAGES: u32 = 64;
 
+/// Of answers that one connection has not taken yet; above it, its calls are told
+/// to come back.
+pub const UNREAD_BYTES: usize = 4 << 20;
+
 /// For the head of a request, which is also how long an idle connection is kept.
 pub const HEAD_TIME: Duration = Duration::from_secs(30);
 /// For the next piece of a body.

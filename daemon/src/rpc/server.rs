@@ -41,9 +41,9 @@ use super::{
     gate::Gate,
     limits,
     reply::{self, Response},
-    socket::Socket,
+    socket::{Socket, Unread},
 };
-use crate::store::blobs::BlobStore;
+use crate::{store::blobs::BlobStore, system};
 
 /// Calls of one connection.
 type Rpc = TowerService<Stack<CallLayer, Identity>, Identity>;
@@ -87,7 +87,9 @@ impl Server {
             )
             .build();
         let (stop, handle) = stop_channel();
-        let connections = Connections::new(limits::CONNECTIONS);
+        // Each is an open file; others are needed too.
+        let files = system::raise_file_limit().map_or(usize::MAX, |files| files as usize / 2);
+        let connections = Connections::new(limits::CONNECTIONS.min(files));
         let shared = Arc::new(Shared {
             gate,
             connections: connections.clone(),
@@ -129,7 +131,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: StopHandle) {
         match accepted {
             Ok((stream, _)) => match shared.connections.enter() {
                 Some((place, leave)) => _ = tokio::spawn(serve(stream, place, leave, shared.clone(), stop.clone())),
-                None => tracing::warn!("a connection was refused: {} are open", limits::CONNECTIONS),
+                None => tracing::warn!("a connection was refused: {} are open", shared.connections.n_open()),
             },
             // Most often no file handles are left; some will be given back.
             Err(e) => {
@@ -145,7 +147,8 @@ async fn serve(stream: TcpStream, place: Place, leave: Arc<Notify>, shared: Arc<
         tracing::debug!("no TCP_NODELAY: {e}");
     }
     let number = place.number();
-    let layers = RpcServiceBuilder::new().layer(CallLayer::new(shared.names.clone()));
+    let unread = Unread::default();
+    let layers = RpcServiceBuilder::new().layer(CallLayer::new(shared.names.clone(), unread.clone()));
     let rpc = shared.rpc.clone().set_rpc_middleware(layers).build(shared.methods.clone(), stop.clone());
 
     let service = service_fn(move |request| {
@@ -164,7 +167,7 @@ async fn serve(stream: TcpStream, place: Place, leave: Arc<Notify>, shared: Arc<
         .header_read_timeout(limits::HEAD_TIME)
         .max_headers(64)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Socket::new(stream, place)), service)
+        .serve_connection(TokioIo::new(Socket::new(stream, place, unread)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {

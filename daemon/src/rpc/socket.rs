@@ -8,6 +8,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -21,10 +25,32 @@ use tokio::{
 /// How long a peer may take nothing of what is waiting for it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Bytes of answers that were made for one connection and not yet taken by its
+/// peer. Answers are counted in, whatever is written is counted out: with events in
+/// between it may be less than the truth, never for long more.
+#[derive(Clone, Default)]
+pub struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    pub fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self, bytes: usize) {
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| Some(waiting.saturating_sub(bytes)));
+    }
+}
+
 /// `G` is dropped with the socket: the place it holds among all connections.
 pub struct Socket<G> {
     stream: TcpStream,
     _guard: G,
+    unread: Unread,
     /// Present while a write waits for the peer.
     stuck: Option<Pin<Box<Sleep>>>,
     /// Patience is over.
@@ -34,8 +60,14 @@ pub struct Socket<G> {
 }
 
 impl<G> Socket<G> {
-    pub fn new(stream: TcpStream, guard: G) -> Socket<G> {
-        Socket { stream, _guard: guard, stuck: None, given_up: false, reader: None }
+    pub fn new(stream: TcpStream, guard: G, unread: Unread) -> Socket<G> {
+        Socket { stream, _guard: guard, unread, stuck: None, given_up: false, reader: None }
+    }
+
+    fn count(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.unread.taken(*bytes);
+        }
     }
 
     /// Keeps the time of a write that has to wait, and lets the reader go on
@@ -78,6 +110,7 @@ impl<G: Unpin> AsyncWrite for Socket<G> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.count(&written);
         self.after_write(cx, written)
     }
 
@@ -90,6 +123,7 @@ impl<G: Unpin> AsyncWrite for Socket<G> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.count(&written);
         self.after_write(cx, written)
     }
 

@@ -20,7 +20,7 @@ mod workers;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod scripts;
+pub(crate) mod scripts;
 #[cfg(test)]
 mod tests;
 

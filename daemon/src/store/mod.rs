@@ -150,6 +150,11 @@ impl Store {
         &self.path
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_busy_timeout(&mut self, timeout: Duration) {
+        self.conn.busy_timeout(timeout).expect("an open connection takes a timeout");
+    }
+
     /// The daemon before did not stop by itself: the file wants a check.
     pub fn was_unclean(&self) -> bool {
         self.unclean

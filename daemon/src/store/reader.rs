@@ -10,10 +10,10 @@ use std::{
 use meshkiln_protocol::{
     UnixMs,
     asset::{Asset, AssetListParams, AssetPage},
-    event::{Event, EventPage},
+    event::{Event, EventBody, EventPage},
     job::{AssetRef, Class, Job, JobId, JobListParams, JobLog, JobPage, JobState, LogLine},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{StoreError, meta, open_read_only, rows};
 use crate::{main_loop::Submission, state::view::View};
@@ -137,18 +137,18 @@ impl Reader {
     }
 
     /// Kept events after `since`, oldest first; progress events are never among them.
+    /// A job that is no longer kept is told without its stages and report.
     pub fn events(&self, since: u64, limit: u32, job: Option<JobId>) -> Result<EventPage, StoreError> {
         self.read(|conn| {
-            let condition = if job.is_some() { "AND job = ?3" } else { "AND ?3 IS NULL" };
+            let condition = if job.is_some() { "AND e.job = ?3" } else { "AND ?3 IS NULL" };
             let mut select = conn.prepare_cached(&format!(
-                "SELECT seq, time_ms, body FROM events WHERE seq > ?1 {condition} ORDER BY seq LIMIT ?2"
+                "SELECT e.seq, e.time_ms, e.body, j.state, j.attempt, j.report, j.stages, p.pending
+                 FROM events e LEFT JOIN jobs j ON j.id = e.job LEFT JOIN plans p ON p.id = j.plan
+                 WHERE e.seq > ?1 {condition} ORDER BY e.seq LIMIT ?2"
             ))?;
             let since_row = since.min(i64::MAX as u64) as i64;
             let events = select
-                .query_map(params![since_row, limit, job.map(|id| id.0 as i64)], |row| {
-                    let body = rows::json_of(row, "body")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-                    Ok(Event { seq: row.get::<_, i64>(0)? as u64, time_ms: row.get::<_, i64>(1)? as UnixMs, body })
-                })?
+                .query_map(params![since_row, limit, job.map(|id| id.0 as i64)], event_in)?
                 .collect::<rusqlite::Result<Vec<Event>>>()?;
             let trimmed = meta(conn, "events_trimmed")?.unwrap_or(0) as u64;
             let next = events.last().map_or(since, |event| event.seq);
@@ -192,6 +192,24 @@ impl Reader {
         }
         result
     }
+}
+
+/// A job's stages and report come from its row, if that is still there: as they
+/// are when it is in the state it was in, as they were before the start otherwise.
+fn event_in(row: &Row) -> rusqlite::Result<Event> {
+    let mut body: EventBody = rows::json_of(row, "body")?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    if let EventBody::Job { job } = &mut body {
+        let state: Option<String> = row.get("state")?;
+        let same =
+            state.as_deref() == Some(job.state.id()) && row.get::<_, Option<u32>>("attempt")? == Some(job.attempt);
+        if same && job.state.is_final() {
+            job.stages = rows::stages_in(row)?;
+            job.report = rows::json_of(row, "report")?;
+        } else {
+            job.stages = rows::json_of(row, "pending")?.unwrap_or_default();
+        }
+    }
+    Ok(Event { seq: row.get::<_, i64>("seq")? as u64, time_ms: row.get::<_, i64>("time_ms")? as UnixMs, body })
 }
 
 /// Progress from the view; position by counting who is queued before, neighbour by

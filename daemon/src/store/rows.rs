@@ -1,7 +1,7 @@
 //! Rows to jobs and back: the one place that knows how a column is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,10 +9,13 @@ use std::{
 use meshkiln_models::recipe::{Plan, RecipeError};
 use meshkiln_protocol::{
     asset::Asset,
-    job::{self as wire, Class, JobId, JobState, StageRun},
+    job::{self as wire, Class, JobId, JobState, StageRun, StageState},
     watch::WatchId,
 };
-use rusqlite::{Connection, OptionalExtension, Row, types::Type};
+use rusqlite::{
+    Connection, OptionalExtension, Row,
+    types::{Type, ValueRef},
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -69,10 +72,25 @@ pub(super) fn json_of<T: DeserializeOwned>(row: &Row, column: &str) -> rusqlite:
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| malformed(column, e))
 }
 
+/// Stages as a column: state and time only, since the plan knows their names.
+pub(super) fn stages_text(stages: &[StageRun]) -> String {
+    let short: Vec<(StageState, Option<u64>)> = stages.iter().map(|stage| (stage.state, stage.elapsed_ms)).collect();
+    serde_json::to_string(&short).expect("plain data becomes JSON")
+}
+
+/// The stages of a row with the columns `stages` and `pending`.
+pub(super) fn stages_in(row: &Row) -> rusqlite::Result<Vec<StageRun>> {
+    let mut stages: Vec<StageRun> = json_of(row, "pending")?.unwrap_or_default();
+    let short: Vec<(StageState, Option<u64>)> = json_of(row, "stages")?.unwrap_or_default();
+    for (stage, (state, elapsed_ms)) in stages.iter_mut().zip(short) {
+        (stage.state, stage.elapsed_ms) = (state, elapsed_ms);
+    }
+    Ok(stages)
+}
+
 /// A row as clients see it; position and progress are not in the table.
 pub(super) fn wire_job(row: &Row) -> rusqlite::Result<wire::Job> {
     let path = |column| Ok::<_, rusqlite::Error>(path_in(row, column)?.map(|path| path.to_string_lossy().into_owned()));
-    let stages: Option<Vec<StageRun>> = json_of(row, "stages")?;
     Ok(wire::Job {
         id: JobId(number(row, "id")?),
         state: state_in(row)?,
@@ -88,10 +106,7 @@ pub(super) fn wire_job(row: &Row) -> rusqlite::Result<wire::Job> {
         finished_ms: maybe_number(row, "finished_ms")?,
         attempt: row.get("attempt")?,
         crashes: row.get("crashes")?,
-        stages: match stages {
-            Some(stages) => stages,
-            None => json_of(row, "pending")?.unwrap_or_default(),
-        },
+        stages: stages_in(row)?,
         progress: None,
         position: None,
         error: json_of(row, "error")?,
@@ -120,7 +135,10 @@ pub(super) fn wire_asset(row: &Row) -> rusqlite::Result<Asset> {
 
 /// Plans by their row, read once.
 #[derive(Default)]
-pub(super) struct Plans(BTreeMap<i64, Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>>);
+pub(super) struct Plans(BTreeMap<i64, ReadPlan>);
+
+/// A plan that this version cannot run is a stub without steps, and the reason.
+type ReadPlan = Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>;
 
 /// A whole job, and what is wrong with its plan, which then has no steps.
 pub(super) fn full_job(
@@ -165,7 +183,10 @@ pub(super) fn full_job(
         errors: row.get("errors")?,
         daemon_deaths: row.get("daemon_deaths")?,
         not_before_ms: maybe_number(row, "not_before_ms")?,
-        stages: json_of(row, "stages")?.unwrap_or_default(),
+        stages: match row.get_ref("stages")? {
+            ValueRef::Null => Vec::new(),
+            _ => stages_in(row)?,
+        },
         error: json_of(row, "error")?,
         finished,
     };
@@ -178,23 +199,22 @@ pub(super) fn one_job(conn: &Connection, id: JobId) -> rusqlite::Result<Option<(
 }
 
 impl Plans {
-    fn get(
-        &mut self,
-        conn: &Connection,
-        id: i64,
-    ) -> rusqlite::Result<&Result<Arc<SharedPlan>, (Arc<SharedPlan>, RecipeError)>> {
-        if !self.0.contains_key(&id) {
-            let (sha256, recipe, json): (String, String, String) = conn
-                .prepare_cached("SELECT sha256, recipe, json FROM plans WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-            let plan = SharedPlan::read(&json).map(Arc::new).map_err(|problem| {
-                let plan = Plan { recipe, steps: Vec::new() };
-                (Arc::new(SharedPlan { sha256, json, plan }), problem)
-            });
-            self.0.insert(id, plan);
+    fn get(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<&ReadPlan> {
+        match self.0.entry(id) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => Ok(new.insert(read_plan(conn, id)?)),
         }
-        Ok(&self.0[&id])
     }
+}
+
+fn read_plan(conn: &Connection, id: i64) -> rusqlite::Result<ReadPlan> {
+    let (sha256, recipe, json): (String, String, String) = conn
+        .prepare_cached("SELECT sha256, recipe, json FROM plans WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(SharedPlan::read(&json).map(Arc::new).map_err(|problem| {
+        let plan = Plan { recipe, steps: Vec::new() };
+        (Arc::new(SharedPlan { sha256, json, plan }), problem)
+    }))
 }
 
 fn state_in(row: &Row) -> rusqlite::Result<JobState> {

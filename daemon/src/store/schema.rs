@@ -46,7 +46,7 @@ CREATE TABLE jobs (
     source_path BLOB,               -- paths as the system's bytes
     output BLOB,
     plan INTEGER NOT NULL REFERENCES plans (id),
-    stages TEXT,                    -- JSON; null while all are pending
+    stages TEXT,                    -- JSON: state and time of each; null while all are pending
     error TEXT,                     -- JSON
     report TEXT                     -- JSON
 ) STRICT;
@@ -74,7 +74,7 @@ CREATE TABLE events (
     seq INTEGER PRIMARY KEY,
     time_ms INTEGER NOT NULL,
     job INTEGER,
-    body TEXT NOT NULL              -- JSON
+    body TEXT NOT NULL              -- JSON, a job without its stages and report
 ) STRICT;
 CREATE INDEX events_by_time ON events (time_ms); -- small, hence quick to count
 CREATE INDEX events_by_job ON events (job, seq) WHERE job IS NOT NULL;

@@ -3,14 +3,14 @@
 use meshkiln_protocol::{
     UnixMs,
     event::{Event, EventBody},
-    job::JobId,
+    job::{self as wire, JobId},
 };
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use super::{
     Store, StoreError,
-    rows::{class_number, path_bytes},
+    rows::{class_number, path_bytes, stages_text},
 };
 use crate::{
     jobs::{Job, SharedPlan},
@@ -260,11 +260,11 @@ fn write_results(tx: &Transaction, writes: &Writes) -> rusqlite::Result<()> {
 fn write_events(tx: &Transaction, events: &[Event]) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4)")?;
     for event in events.iter().filter(|event| has_row(event)) {
-        let job = match &event.body {
-            EventBody::Job { job } => Some(job.id.0 as i64),
-            _ => None,
+        let (job, body) = match &event.body {
+            EventBody::Job { job } => (Some(job.id.0 as i64), json(&without_details(job))),
+            body => (None, json(body)),
         };
-        insert.execute(params![event.seq as i64, event.time_ms as i64, job, json(&event.body)])?;
+        insert.execute(params![event.seq as i64, event.time_ms as i64, job, body])?;
     }
     Ok(())
 }
@@ -284,6 +284,12 @@ fn write_logs(tx: &Transaction, writes: &Writes) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Most of a job's bytes are its stages and its report, which its own row has too.
+fn without_details(job: &wire::Job) -> EventBody {
+    let job = wire::Job { stages: Vec::new(), report: None, ..job.clone() };
+    EventBody::Job { job: Box::new(job) }
+}
+
 fn has_row(event: &Event) -> bool {
     !matches!(event.body, EventBody::Progress { .. })
 }
@@ -298,7 +304,7 @@ fn asset(job: &Job) -> Option<(&str, i64)> {
 }
 
 fn stages(job: &Job) -> Option<String> {
-    (!job.stages.is_empty()).then(|| json(&job.stages))
+    (!job.stages.is_empty()).then(|| stages_text(&job.stages))
 }
 
 fn json(value: &impl Serialize) -> String {

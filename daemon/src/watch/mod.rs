@@ -12,6 +12,7 @@ pub mod rules;
 pub mod scan;
 pub mod service;
 pub mod table;
+pub mod watched;
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 

@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(of(EventKind::Access(AccessKind::Read), &["/w/a.png"]), []);
         assert_eq!(of(EventKind::Create(CreateKind::Folder), &["/w/d"]), [Hint::Tree("/w/d".into())]);
         for kind in [ModifyKind::Data(DataChange::Any), ModifyKind::Metadata(MetadataKind::Any)] {
-            assert_eq!(of(EventKind::Modify(kind), &["/w/a.png"]), [folder.clone()]);
+            assert_eq!(of(EventKind::Modify(kind), &["/w/a.png"]), std::slice::from_ref(&folder));
         }
         let to = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         assert_eq!(of(to, &["/w/a.png"]), [Hint::Closed("/w/a.png".into()), folder.clone()]);

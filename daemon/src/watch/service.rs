@@ -1,30 +1,28 @@
 //! The watching thread: hears hints and requests, lists, takes snapshots, queues jobs.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    io::{self, Read},
+    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use meshkiln_models::{export::ownership, image::complete, image::decode::MAX_FILE_BYTES, recipe::Plan};
 use meshkiln_protocol::{
-    UnixMs,
     error::ErrorKind,
     event::EventBody,
     job::{Class, JobId},
-    watch::{Watch, WatchAddParams, WatchCounts, WatchId, WatchIdParams, WatchMode},
+    watch::{Watch, WatchAddParams, WatchId, WatchIdParams},
 };
 
 use super::{
     Input, Request, WatchHandle,
-    notice::{Hint, Notice, is_remote},
-    reconcile::{Found, Known, KnownState, Reconciler, Verdict},
-    rules::{FindRecipe, Rules, output_for},
-    scan::{Listing, Scope, Stat, folder_identity, list, open_beneath},
+    reconcile::{Known, KnownState, Verdict},
+    rules::FindRecipe,
+    scan::Stat,
     table::{Table, WatchRow},
+    watched::{Times, Watched},
 };
 use crate::{
     main_loop::{Refusal, Submission},
@@ -45,64 +43,6 @@ pub trait Queue: Send {
     fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<JobId>, Refusal>;
     fn cancel(&self, job: JobId);
     fn note(&self, body: EventBody);
-}
-
-/// Times of the watching thread.
-#[derive(Debug, Clone)]
-pub struct Times {
-    /// A local file is ready when it stands still this long and nobody said it was closed.
-    pub quiet: Duration,
-    /// The same on network drives.
-    pub remote_quiet: Duration,
-    /// Between a hint and the scan it asks for.
-    pub settle: Duration,
-    /// Between scans of a folder whose changes are not reported.
-    pub poll: Duration,
-    /// Between full scans of one whose changes are; spread by a quarter either way.
-    pub full: Duration,
-    /// Poll also where changes would be reported.
-    pub always_poll: bool,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self {
-            quiet: Duration::from_millis(500),
-            remote_quiet: Duration::from_secs(5),
-            settle: Duration::from_millis(50),
-            poll: Duration::from_secs(5),
-            full: Duration::from_secs(15 * 60),
-            always_poll: false,
-        }
-    }
-}
-
-struct Watched {
-    row: WatchRow,
-    reconciler: Reconciler,
-    rules: Rules,
-    notice: Option<Notice>,
-    mode: WatchMode,
-    /// Why it is polled or missing, or what could not be read.
-    trouble: Option<String>,
-    /// Scans asked for, and when they are due.
-    dirty: BTreeMap<Scope, Instant>,
-    next_full: Instant,
-    /// How long the last scan took: scans take a tenth of the time at most.
-    scan_cost: Duration,
-    last_scan: Instant,
-    last_scan_ms: Option<UnixMs>,
-    /// Of the root at the last scan that found anything.
-    identity: Option<(u64, u64)>,
-    /// Which picture's asset is where: no two share a place.
-    outputs: HashMap<PathBuf, PathBuf>,
-    /// What has been said about files that cannot be opened: once each.
-    complaints: BTreeMap<PathBuf, String>,
-    /// Counts or mode may have changed since the clients were told.
-    untold: bool,
-    /// As last told to the clients.
-    told: Option<Watch>,
-    told_at: Instant,
 }
 
 struct Service {
@@ -271,29 +211,7 @@ impl Service {
             tracing::error!("files of {} cannot be read: {e}", row.path.display());
             BTreeMap::new()
         });
-        let quiet = if is_remote(&row.path) { self.times.remote_quiet } else { self.times.quiet };
-        let outputs = known.iter().filter_map(|(rel, k)| Some((k.output.clone()?, rel.clone()))).collect();
-        let now = Instant::now();
-        let watched = Watched {
-            reconciler: Reconciler::new(known, quiet),
-            rules: Rules::default(),
-            notice: None,
-            mode: WatchMode::Missing,
-            trouble: None,
-            dirty: BTreeMap::new(),
-            next_full: now,
-            scan_cost: Duration::ZERO,
-            last_scan: now,
-            last_scan_ms: None,
-            identity: None,
-            outputs,
-            complaints: BTreeMap::new(),
-            untold: true,
-            told: None,
-            told_at: now,
-            row,
-        };
-        self.watches.insert(watched.row.id, watched);
+        self.watches.insert(row.id, Watched::new(row, known, &self.times));
     }
 
     /// Everything that is due for one watch.
@@ -427,254 +345,6 @@ impl Service {
     }
 }
 
-impl Watched {
-    fn hint(&mut self, hint: Hint, due: Instant) {
-        let relative = |path: &Path| path.strip_prefix(&self.row.path).ok().map(Path::to_owned);
-        match hint {
-            Hint::Closed(path) => {
-                if let Some(rel) = relative(&path) {
-                    self.reconciler.closed(rel);
-                }
-            }
-            Hint::Folder(path) => match relative(&path) {
-                Some(folder) => self.ask_scan(Scope { folder, recursive: false }, due),
-                // The root itself was moved, removed or replaced.
-                None => self.next_full = self.next_full.min(due),
-            },
-            Hint::Tree(path) => {
-                if let Some(folder) = relative(&path).filter(|_| self.row.recursive) {
-                    // Files put there before the system watched the new folder are
-                    // reported by nobody: list it now, and once more a little later.
-                    let scope = Scope { folder, recursive: true };
-                    self.ask_scan(scope, due);
-                    self.next_full = self.next_full.min(due + Duration::from_secs(1));
-                }
-            }
-        }
-    }
-
-    fn ask_scan(&mut self, scope: Scope, due: Instant) {
-        if self.row.recursive || scope.folder.as_os_str().is_empty() {
-            let at = self.dirty.entry(scope).or_insert(due);
-            *at = due.min(*at);
-        }
-    }
-
-    /// Scans may take a tenth of the time.
-    fn earliest_scan(&self) -> Instant {
-        self.last_scan + self.scan_cost * 10
-    }
-
-    /// Scans what is due, and starts or stops the system's notices as the folder comes and goes.
-    fn look(&mut self, sender: &SyncSender<Input>, times: &Times, find: &FindRecipe) {
-        let now = Instant::now();
-        if self.notice.as_ref().is_some_and(Notice::take_overflow) {
-            self.next_full = now;
-        }
-        if now < self.earliest_scan() {
-            return;
-        }
-        if self.next_full <= now {
-            self.full_scan(sender, times, find);
-            return;
-        }
-        // Many dirty folders cost more than the whole tree.
-        let due: Vec<Scope> = self.dirty.iter().filter(|(_, at)| **at <= now).map(|(scope, _)| scope.clone()).collect();
-        if due.len() > 64 {
-            self.full_scan(sender, times, find);
-            return;
-        }
-        for scope in due {
-            self.dirty.remove(&scope);
-            self.scan(&scope, find);
-        }
-    }
-
-    fn full_scan(&mut self, sender: &SyncSender<Input>, times: &Times, find: &FindRecipe) {
-        self.dirty.clear();
-        let now = Instant::now();
-        let identity = match folder_identity(&self.row.path) {
-            Ok(identity) => identity,
-            Err(e) => {
-                return self.missing(format!("the folder cannot be read: {e}; looked for every few seconds"), times);
-            }
-        };
-        // Notices first, then the list: what comes between the two is in one of them.
-        if self.mode == WatchMode::Missing || self.identity.is_some_and(|known| known != identity) {
-            self.notice = None;
-            self.start_notice(sender, times);
-        }
-        let whole = Scope { folder: PathBuf::new(), recursive: self.row.recursive };
-        match list(&self.row.path, &whole) {
-            // Something else is mounted here, or nothing is: not everybody's file was deleted.
-            Ok(listing)
-                if listing.files.is_empty()
-                    && self.identity.is_some_and(|known| known != identity)
-                    && self.reconciler.known().values().any(|k| k.state == KnownState::Fired) =>
-            {
-                self.missing("the folder is empty and not the one it was; is its drive mounted?".to_owned(), times);
-            }
-            Ok(listing) => {
-                self.identity = Some(identity);
-                self.took(listing, &whole, now, find);
-            }
-            Err(e) => self.missing(format!("the folder cannot be read: {e}; looked for every few seconds"), times),
-        }
-        self.schedule_full(times);
-    }
-
-    fn scan(&mut self, scope: &Scope, find: &FindRecipe) {
-        let now = Instant::now();
-        match list(&self.row.path, scope) {
-            Ok(listing) => self.took(listing, scope, now, find),
-            Err(_) => self.next_full = now,
-        }
-    }
-
-    fn took(&mut self, listing: Listing, scope: &Scope, started: Instant, find: &FindRecipe) {
-        let now = Instant::now();
-        self.rules.listed(&self.row.path, scope, &listing.rules, find);
-        self.reconciler.listed(scope, &listing.files, now);
-        self.last_scan = now;
-        self.scan_cost = now.saturating_duration_since(started);
-        self.last_scan_ms = Some(unix_ms());
-        self.untold = true;
-        let unreadable = listing.unreadable.first();
-        if self.mode == WatchMode::Events {
-            self.trouble = unreadable.map(|(folder, e)| {
-                format!("{} cannot be read: {e}; give yourself permission to read it", folder.display())
-            });
-        }
-    }
-
-    fn start_notice(&mut self, sender: &SyncSender<Input>, times: &Times) {
-        self.trouble = None;
-        self.mode = WatchMode::Polling;
-        if times.always_poll {
-            return;
-        }
-        if is_remote(&self.row.path) {
-            self.trouble = Some("a network drive: it is listed every few seconds".to_owned());
-            return;
-        }
-        match Notice::start(self.row.id, &self.row.path, self.row.recursive, sender.clone()) {
-            Ok(notice) => {
-                self.notice = Some(notice);
-                self.mode = WatchMode::Events;
-            }
-            Err(none) => {
-                tracing::warn!("{}: {}", self.row.path.display(), none.message);
-                self.trouble = Some(none.message);
-            }
-        }
-    }
-
-    fn missing(&mut self, why: String, times: &Times) {
-        if self.mode != WatchMode::Missing || self.trouble.is_none() {
-            tracing::warn!("{}: {why}", self.row.path.display());
-        }
-        self.mode = WatchMode::Missing;
-        self.untold = true;
-        self.notice = None;
-        self.trouble = Some(why);
-        self.reconciler.lost_sight();
-        self.last_scan = Instant::now();
-        self.schedule_full(times);
-    }
-
-    fn schedule_full(&mut self, times: &Times) {
-        let wait = match self.mode {
-            WatchMode::Events => times.full.mul_f64(0.75 + 0.5 * fastrand::f64()),
-            WatchMode::Polling => times.poll.max(self.scan_cost * 100),
-            WatchMode::Missing => times.poll,
-        };
-        self.next_full = Instant::now() + wait;
-    }
-
-    /// Opens a ready file and judges it: its stat when opened, what it is, and its bytes.
-    fn look_into(&mut self, rel: &Path, listed: Stat, find: &FindRecipe) -> (Stat, Found, Vec<u8>) {
-        let (mut file, stat) = match open_beneath(&self.row.path, rel) {
-            Ok(opened) => opened,
-            Err(e) => {
-                self.complain(rel, format!("cannot be opened: {e}; tried again"));
-                return (listed, Found::Later, Vec::new());
-            }
-        };
-        if stat.bytes > MAX_FILE_BYTES {
-            self.complain(rel, format!("has {} bytes, more than {MAX_FILE_BYTES}: not fired", stat.bytes));
-            return (stat, Found::Refused, Vec::new());
-        }
-        if self.plan_for(rel, find).is_err() {
-            return (stat, Found::Later, Vec::new());
-        }
-        let mut bytes = Vec::with_capacity(stat.bytes as usize);
-        if let Err(e) = (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
-            self.complain(rel, format!("cannot be read: {e}; tried again"));
-            return (stat, Found::Later, Vec::new());
-        }
-        let after = file.metadata().map(|m| super::scan::stat(&m));
-        if after.is_ok_and(|after| after != stat) || bytes.len() as u64 != stat.bytes {
-            return (stat, Found::Moving, Vec::new());
-        }
-        if ownership::is_ours(&bytes) {
-            return (stat, Found::Refused, Vec::new());
-        }
-        let sha256 = Digest::of(&bytes).to_string();
-        let found = match complete::completeness(&bytes) {
-            complete::Completeness::Truncated => Found::Short(sha256),
-            complete::Completeness::Complete | complete::Completeness::Unknown => Found::Whole(sha256),
-        };
-        (stat, found, bytes)
-    }
-
-    fn plan_for(&self, rel: &Path, find: &FindRecipe) -> Result<Plan, String> {
-        let recipe = self.rules.recipe_for(rel, &self.row.recipe, find)?;
-        recipe.plan(&|_| false).map_err(|e| e.to_string())
-    }
-
-    /// The place of the picture's asset, from now on its own.
-    fn take_output(&mut self, rel: &Path, plan: &Plan) -> PathBuf {
-        let place = |taken: &dyn Fn(&Path) -> bool| {
-            output_for(&self.row.path, self.row.out.as_deref(), rel, plan.extension(), taken)
-        };
-        // A picture that has an asset keeps its place.
-        let long = place(&|_| true);
-        let output = if self.outputs.get(&long).is_some_and(|owner| owner == rel) {
-            long
-        } else {
-            place(&|output| self.outputs.get(output).is_some_and(|owner| owner != rel))
-        };
-        self.outputs.insert(output.clone(), rel.to_owned());
-        output
-    }
-
-    /// One line a file, however often it is tried.
-    fn complain(&mut self, rel: &Path, what: String) {
-        if self.complaints.get(rel) != Some(&what) {
-            tracing::warn!("{}: {what}", self.row.path.join(rel).display());
-            self.complaints.insert(rel.to_owned(), what);
-        }
-    }
-
-    fn describe(&self) -> Watch {
-        let known = self.reconciler.known();
-        let files = known.values().filter(|k| k.state != KnownState::Vanished).count() as u64;
-        let waiting = self.reconciler.n_waiting() as u64;
-        let refused = known.values().filter(|k| k.state == KnownState::Refused).count() as u64;
-        Watch {
-            id: self.row.id,
-            path: self.row.path.to_string_lossy().into_owned(),
-            recipe: self.row.recipe.clone(),
-            out: self.row.out.as_ref().map(|out| out.to_string_lossy().into_owned()),
-            recursive: self.row.recursive,
-            mode: self.mode,
-            counts: WatchCounts { files, waiting, fired: self.row.fired, refused },
-            last_scan_ms: self.last_scan_ms,
-            problem: self.trouble.clone().or_else(|| self.rules.problem().map(str::to_owned)),
-        }
-    }
-}
-
 /// Whether a file could belong to both.
 fn overlap(row: &WatchRow, path: &Path, recursive: bool) -> bool {
     (row.recursive && path.starts_with(&row.path)) || (recursive && row.path.starts_with(path))
@@ -711,8 +381,4 @@ fn storage(what: &str) -> Refusal {
         message: format!("cannot be stored: {what}"),
         hint: "free some disk space, then it goes on by itself".to_owned(),
     }
-}
-
-fn unix_ms() -> UnixMs {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }

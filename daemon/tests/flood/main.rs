@@ -56,7 +56,7 @@ fn a_flood_is_held_back_and_others_are_served() {
         .collect();
 
     let over = AtomicBool::new(false);
-    let (pings, busy, n_jobs) = thread::scope(|scope| {
+    let (calm, pings, busy, n_jobs) = thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let mut n = 0;
             while !over.load(Ordering::SeqCst) {
@@ -70,19 +70,23 @@ fn a_flood_is_held_back_and_others_are_served() {
             }
             n
         });
-        let flood = scope.spawn(|| flood(server));
-        let mut pings = Vec::new();
         let mut socket = server.web_socket();
-        let end = Instant::now() + Duration::from_secs(seconds);
-        while Instant::now() < end || !flood.is_finished() {
+        let mut ping = || {
+            thread::park_timeout(Duration::from_millis(2));
             let start = Instant::now();
             assert!(socket.call(1, "session.hello", json!({}))["result"].is_object());
-            pings.push(start.elapsed());
-            thread::park_timeout(Duration::from_millis(2));
+            start.elapsed()
+        };
+        let calm: Vec<Duration> = (0..200).map(|_| ping()).collect();
+        let flood = scope.spawn(|| flood(server));
+        let mut pings = Vec::new();
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end || !flood.is_finished() {
+            pings.push(ping());
         }
         let busy = flood.join().unwrap();
         over.store(true, Ordering::SeqCst);
-        (pings, busy, publisher.join().unwrap())
+        (calm, pings, busy, publisher.join().unwrap())
     });
     assert_eq!(busy, FLOOD - limits::CALLS_IN_FLIGHT as u64, "calls beyond the bound were not told so");
     assert!(held.most.load(Ordering::SeqCst) <= limits::CALLS_IN_FLIGHT);
@@ -90,7 +94,9 @@ fn a_flood_is_held_back_and_others_are_served() {
     let (p50, p99) = (percentile(&pings, 50), percentile(&pings, 99));
     let grown = rss_bytes().saturating_sub(rss_before) >> 20;
     println!("flood: {} pings, p50 {p50:?}, p99 {p99:?}; {grown} MiB more; {n_jobs} jobs", pings.len());
-    assert!(p99 <= Duration::from_millis(50), "pings of others: p50 {p50:?}, p99 {p99:?}");
+    // On a machine with other work the calm pings are slow as well.
+    let bound = Duration::from_millis(50).max(3 * percentile(&calm, 99));
+    assert!(p99 <= bound, "pings of others: p50 {p50:?}, p99 {p99:?}");
     assert!(grown <= 50, "{grown} MiB more");
     drop((idle, deaf));
 

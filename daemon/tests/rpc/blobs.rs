@@ -209,6 +209,7 @@ fn a_link_in_the_store_leads_nowhere() {
     fs::write(&outside, "outside").unwrap();
     let digest = sha256_hex(b"a link");
     let link = server.daemon.blobs.dir().join(&digest[..2]).join(&digest);
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     let path = format!("/blob/{digest}");
     assert_eq!(server.good("GET", &path, &[], b"").status, 404);

@@ -93,8 +93,11 @@ fn foreign_hosts_are_refused_on_every_way() {
     ];
     for (way, request) in ways(&server) {
         for host in &foreign {
-            let status = request.send(&server, None, &[header("Host", host), token()]);
-            assert!(matches!(status, 400 | 403), "{way} with host {host:?}: {status}");
+            for more in [vec![], vec![header("Origin", ORIGIN)]] {
+                let headers = [vec![header("Host", host), token()], more].concat();
+                let status = request.send(&server, None, &headers);
+                assert!(matches!(status, 400 | 403), "{way} with {headers:?}: {status}");
+            }
         }
         // None, two, and a target that outranks the header.
         let good = header("Host", server.host());

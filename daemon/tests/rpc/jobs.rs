@@ -52,6 +52,9 @@ fn a_picture_by_path_is_copied_and_its_asset_goes_beside_it() {
     let params = json!({"source": {"path": pictures.path("lantern.png"), "name": "Lamp"}, "output": elsewhere});
     let job = pictures.submit(params).unwrap();
     assert_eq!((&job["name"], &job["output"]), (&json!("Lamp"), &json!(elsewhere)));
+    let into = pictures.path("");
+    let params = json!({"source": {"path": pictures.path("lantern.png"), "name": "Lamp"}, "output": into});
+    assert_eq!(pictures.submit(params).unwrap()["output"], pictures.path("Lamp.glb"), "into a folder");
 }
 
 #[test]
@@ -160,6 +163,38 @@ fn changes_answer_with_the_job_after_them() {
     let checks = checks["checks"].as_array().unwrap();
     assert!(checks.iter().any(|check| check["what"] == "database" && check["verdict"] == "ok"), "{checks:?}");
     assert!(checks.iter().all(|check| check["verdict"] == "ok" || check["fix"].is_string()), "{checks:?}");
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_the_fix() {
+    let pictures = Pictures::new();
+    let folders = &pictures.server.daemon.folders;
+    let check = |what: &str| {
+        let report = pictures.server.call("daemon.doctor", json!({})).unwrap();
+        report["checks"].as_array().unwrap().iter().find(|check| check["what"] == what).unwrap().clone()
+    };
+    assert_eq!(check("recipes")["verdict"], "ok");
+    fs::create_dir(folders.config.join("recipes")).unwrap();
+    fs::write(folders.config.join("recipes").join("bad.toml"), "recipe = \"prop\"\n[set.simplify]\ntriangels = 5\n")
+        .unwrap();
+    let found = check("recipe");
+    assert!(found["found"].as_str().unwrap().contains("bad.toml: line 3:"), "{found}");
+    assert_eq!((&found["verdict"], &found["fix"]), (&json!("warning"), &json!("did you mean `triangles`?")));
+
+    assert_eq!(check("runtime file")["verdict"], "error", "it is missing");
+    let file = |pid: u32| json!({"url": "", "token": "", "pid": pid, "version": ""}).to_string();
+    fs::write(folders.runtime_file(), file(1)).unwrap();
+    assert!(check("runtime file")["found"].as_str().unwrap().contains("that of process 1"));
+    fs::write(folders.runtime_file(), file(std::process::id())).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert!(check("runtime file")["found"].as_str().unwrap().ends_with("may be read by others"));
+        fs::set_permissions(folders.runtime_file(), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert_eq!(check("runtime file")["verdict"], "ok");
+    pictures.server.call("queue.pause", json!({})).unwrap();
+    assert_eq!(check("queue")["fix"], "`meshkiln resume` starts jobs again");
 }
 
 #[test]

@@ -140,31 +140,51 @@ fn content_frame(lab: &Plane<Lab>) -> Frame {
     let column = |f: &Frame, x: usize| (f.top..f.bottom).map(|y| lab.at(x, y)).collect::<Vec<_>>();
     let row = |f: &Frame, y: usize| (f.left..f.right).map(|x| lab.at(x, y)).collect::<Vec<_>>();
     let (width, height) = (lab.width, lab.height);
-    frame.top += bar(height, |k| row(&frame, k));
-    frame.bottom -= bar(height, |k| row(&frame, height - 1 - k));
-    frame.left += bar(width, |k| column(&frame, k));
-    frame.right -= bar(width, |k| column(&frame, width - 1 - k));
+    let (top, bottom) = bars(height, |k| row(&frame, k));
+    frame.top += top;
+    frame.bottom -= bottom;
+    let (left, right) = bars(width, |k| column(&frame, k));
+    frame.left += left;
+    frame.right -= right;
     if frame.left + 16 > frame.right || frame.top + 16 > frame.bottom {
         return Frame { left: 0, top: 0, right: width, bottom: height };
     }
     frame
 }
 
-/// How many lines from a side on are of one colour and end at a straight edge.
-fn bar(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> usize {
+/// How many lines at the start and at the end are of one colour and end at a
+/// straight edge that runs all the way. Of two bars of one width one may end less
+/// clearly.
+fn bars(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> (usize, usize) {
+    let start = bar(n_lines, &line);
+    let end = bar(n_lines, |k| line(n_lines - 1 - k));
+    let alike = start.n_lines.abs_diff(end.n_lines) <= 2 + start.n_lines / 10;
+    let certain = start.edge.max(end.edge) > 0.5;
+    let limit = if alike && certain { 0.2 } else { 0.5 };
+    let accept = |bar: &Bar| if bar.n_lines > 0 && bar.edge > limit { bar.n_lines + 1 } else { 0 };
+    (accept(&start), accept(&end))
+}
+
+struct Bar {
+    n_lines: usize,
+    /// Share of the line beyond it that is of another colour: of the whole line or
+    /// of one of its ends, whichever is least. An object before a plain background
+    /// does not reach the ends.
+    edge: f32,
+}
+
+fn bar(n_lines: usize, line: impl Fn(usize) -> Vec<Lab>) -> Bar {
     let first = line(0);
     let colour = first[first.len() / 2];
     let share_unlike = |line: &[Lab], limit: f32| {
         line.iter().filter(|c| distance(c, &colour) > limit).count() as f32 / line.len() as f32
     };
-    let limit = n_lines * 2 / 5;
-    let Some(end) = (0..limit).find(|k| share_unlike(&line(*k), 0.03) > 0.002) else { return 0 };
-    if end == 0 {
-        return 0;
-    }
+    let of_one_colour = (0..n_lines * 2 / 5).find(|k| share_unlike(&line(*k), 0.03) > 0.002).unwrap_or(0);
     // Scaling mixes the line at the edge.
-    let beyond = line((end + 2).min(n_lines - 1));
-    if share_unlike(&beyond, 0.06) > 0.5 { end + 1 } else { 0 }
+    let beyond = line((of_one_colour + 2).min(n_lines - 1));
+    let end = (beyond.len() / 10).max(1);
+    let parts = [&beyond[..], &beyond[..end], &beyond[beyond.len() - end..]];
+    Bar { n_lines: of_one_colour, edge: parts.map(|part| share_unlike(part, 0.06)).into_iter().fold(1.0, f32::min) }
 }
 
 /// For each pixel of the frame's ring whether its colour is one of the background's: found in more than one
@@ -235,4 +255,51 @@ fn cluster(colours: &[Lab]) -> (Vec<usize>, usize) {
 
 fn nearest(centres: &[(Lab, f32)], colour: &Lab) -> Option<(usize, f32)> {
     centres.iter().map(|(c, _)| distance(c, colour)).enumerate().min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREY: Lab = [0.6, 0.0, 0.0];
+    const RED: Lab = [0.6, 0.2, 0.1];
+
+    #[test]
+    fn bars_are_left_out() {
+        let lab = Plane::from_fn(100, 80, |x, y| match y {
+            0..=11 | 68.. => [0.0; 3],
+            _ => [0.5 + 0.003 * (x % 20) as f32, 0.0, 0.05],
+        });
+        let frame = examine(&lab).frame;
+        assert!((12..15).contains(&frame.top) && (65..69).contains(&frame.bottom), "{frame:?}");
+        assert_eq!((frame.left, frame.right), (0, 100));
+    }
+
+    #[test]
+    fn a_plain_margin_is_no_bar() {
+        let lab = Plane::from_fn(100, 80, |x, y| if y > 30 && x > 40 && x < 60 { RED } else { GREY });
+        assert_eq!(examine(&lab).frame, Frame { left: 0, top: 0, right: 100, bottom: 80 });
+    }
+
+    #[test]
+    fn an_object_may_touch_a_plain_border() {
+        let lab = Plane::from_fn(100, 80, |x, y| if y > 30 && x > 20 && x < 80 { RED } else { GREY });
+        let border = examine(&lab);
+        assert!(border.surface.is_some());
+        assert!(border.seeds.at(5, 79) && !border.seeds.at(50, 79));
+    }
+
+    #[test]
+    fn one_of_many_colours_in_one_place_is_left_open() {
+        // Left half green, right half blue, and red in the middle of the lower side.
+        let lab = Plane::from_fn(120, 90, |x, y| match x {
+            _ if y > 40 && (50..75).contains(&x) => RED,
+            0..60 => [0.5, -0.15, 0.1],
+            _ => [0.4, 0.0, -0.2],
+        });
+        let border = examine(&lab);
+        assert!(border.surface.is_none());
+        assert!(border.seeds.at(10, 89) && border.seeds.at(110, 89) && border.seeds.at(60, 0));
+        assert!(!border.seeds.at(62, 89));
+    }
 }

@@ -67,9 +67,9 @@ pub fn components(mask: &Plane<bool>) -> (Vec<Run>, Vec<Component>) {
     let mut ids = vec![usize::MAX; runs.len()];
     let mut found: Vec<Component> = Vec::new();
     let mut sums: Vec<(f64, f64)> = Vec::new();
-    for i in 0..runs.len() {
+    for (i, run) in runs.iter_mut().enumerate() {
         let root = root(&mut parents, i);
-        let Run { y, left, right, .. } = runs[i];
+        let Run { y, left, right, .. } = *run;
         if ids[root] == usize::MAX {
             ids[root] = found.len();
             let (label, centre) = (mask.at(left, y), (0.0, 0.0));
@@ -77,7 +77,7 @@ pub fn components(mask: &Plane<bool>) -> (Vec<Run>, Vec<Component>) {
             sums.push((0.0, 0.0));
         }
         let id = ids[root];
-        runs[i].component = id;
+        run.component = id;
         let (component, n) = (&mut found[id], right - left);
         component.area += n;
         component.on_border += match y {
@@ -120,9 +120,16 @@ fn join(parents: &mut [usize], a: usize, b: usize) {
     parents[a.max(b)] = a.min(b);
 }
 
+pub struct Keep {
+    /// Parts near the main one are kept from this share of its area on.
+    pub smallest_part: f32,
+    /// Holes below this share of the main part's area are filled.
+    pub pinhole: f32,
+}
+
 /// Keeps the main part, the largest and most central, and what belongs to it by
-/// size and nearness; fills holes of fewer than `pinhole` of the main part's area.
-pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
+/// size and nearness; fills pinholes.
+pub fn keep_object(mask: &Plane<bool>, keep: &Keep) -> Plane<bool> {
     let (runs, found) = components(mask);
     let (width, height) = (mask.width as f32, mask.height as f32);
     let score = |c: &Component| {
@@ -140,9 +147,11 @@ pub fn keep_object(mask: &Plane<bool>, pinhole: f32) -> Plane<bool> {
             let share = c.area as f32 / main_area;
             if c.label {
                 let gap = gap(c, main);
-                share >= 1.0 || (share > 0.25 && gap < 2.0 * near) || (share > 0.01 && gap < near && c.on_border == 0)
+                share >= 1.0
+                    || (share > 0.25 && gap < 2.0 * near)
+                    || (share > keep.smallest_part && gap < near && c.on_border == 0)
             } else {
-                c.on_border == 0 && share < pinhole
+                c.on_border == 0 && share < keep.pinhole
             }
         })
         .collect();
@@ -195,10 +204,10 @@ mod tests {
                         continue;
                     }
                     area += 1;
-                    for next in 0..seen.len() {
+                    for (next, seen) in seen.iter().enumerate() {
                         let (dx, dy) = ((next % width).abs_diff(at % width), (next / width).abs_diff(at / width));
                         let near = if mask.data[at] { dx.max(dy) == 1 } else { dx + dy == 1 };
-                        if near && !seen[next] && mask.data[next] == mask.data[at] {
+                        if near && !seen && mask.data[next] == mask.data[at] {
                             stack.push(next);
                         }
                     }
@@ -222,7 +231,7 @@ mod tests {
         for y in 50..60 {
             picture.data[y * 100 + 50..y * 100 + 60].fill(false);
         }
-        let kept = keep_object(&picture, 0.001);
+        let kept = keep_object(&picture, &Keep { smallest_part: 0.01, pinhole: 0.001 });
         assert!(!kept.at(5, 5) && !kept.at(50, 95), "specks");
         assert!(kept.at(30, 30), "pinhole");
         assert!(!kept.at(55, 55), "hole");

@@ -43,19 +43,22 @@ impl Level {
         let mut pixels = vec![[0; 3]; width * height];
         let mut known = vec![false; width * height];
         pixels.par_chunks_mut(width).zip(known.par_chunks_mut(width)).enumerate().for_each(|(y, (pixels, known))| {
-            let rows = 2 * y..(2 * y + 2).min(self.height());
+            let upper = 2 * y * self.width;
+            let lower = (2 * y + 1).min(self.height() - 1) * self.width;
             for x in 0..width {
-                let columns = 2 * x..(2 * x + 2).min(self.width);
-                let (mut sum, mut n) = ([0u32; 3], 0);
-                for i in rows.clone().flat_map(|y| columns.clone().map(move |x| y * self.width + x)) {
-                    if self.known[i] {
-                        (0..3).for_each(|k| sum[k] += u32::from(self.pixels[i][k]));
-                        n += 1;
-                    }
+                // At an odd border the last pixel counts twice, which changes no mean.
+                let (left, right) = (2 * x, (2 * x + 1).min(self.width - 1));
+                let block = [upper + left, upper + right, lower + left, lower + right];
+                let weights = block.map(|i| u32::from(self.known[i]));
+                let n: u32 = weights.iter().sum();
+                if n == 0 {
+                    continue;
                 }
-                if n > 0 {
-                    pixels[x] = sum.map(|s| ((s + n / 2) / n) as u8);
-                    known[x] = true;
+                let colors = block.map(|i| self.pixels[i]);
+                known[x] = true;
+                for k in 0..3 {
+                    let sum: u32 = (0..4).map(|j| weights[j] * u32::from(colors[j][k])).sum();
+                    pixels[x][k] = ((sum + n / 2) / n) as u8;
                 }
             }
         });
@@ -66,23 +69,19 @@ impl Level {
     fn fill_from(&mut self, coarser: &Level) {
         let (width, coarse_height) = (self.width, coarser.height());
         // The nearest coarse pixel counts 3/4, the next one 1/4, each way.
-        let pair = |v: usize, n: usize| {
-            let near = v / 2;
-            let far = if v.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(n - 1) };
-            [(near, 3u32), (far, 1u32)]
-        };
+        let next =
+            |v: usize, n: usize| if v.is_multiple_of(2) { (v / 2).saturating_sub(1) } else { (v / 2 + 1).min(n - 1) };
         self.pixels.par_chunks_mut(width).zip(self.known.par_chunks(width)).enumerate().for_each(
             |(y, (pixels, known))| {
-                let rows = pair(y, coarse_height);
+                let row = |y: usize| &coarser.pixels[y * coarser.width..(y + 1) * coarser.width];
+                let (near, far) = (row(y / 2), row(next(y, coarse_height)));
                 for x in (0..width).filter(|&x| !known[x]) {
-                    let mut sum = [8u32; 3];
-                    for (cx, wx) in pair(x, coarser.width) {
-                        for (cy, wy) in rows {
-                            let colour = coarser.pixels[cy * coarser.width + cx];
-                            (0..3).for_each(|k| sum[k] += wx * wy * u32::from(colour[k]));
-                        }
+                    let (nearest, other) = (x / 2, next(x, coarser.width));
+                    for k in 0..3 {
+                        let at = |row: &[[u8; 3]], x: usize| u32::from(row[x][k]);
+                        let sum = 9 * at(near, nearest) + 3 * at(near, other) + 3 * at(far, nearest) + at(far, other);
+                        pixels[x][k] = ((sum + 8) / 16) as u8;
                     }
-                    pixels[x] = sum.map(|s| (s / 16) as u8);
                 }
             },
         );

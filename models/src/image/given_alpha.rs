@@ -2,7 +2,10 @@
 
 use ::image::RgbaImage;
 
-use super::{components::keep_object, plane::Plane};
+use super::{
+    components::{Keep, keep_object},
+    plane::Plane,
+};
 
 /// Alpha up to this is transparent, from 255 minus this on opaque.
 const SLACK: u8 = 6;
@@ -12,6 +15,9 @@ const LEAST_TRANSPARENT: f64 = 0.01;
 const LEAST_VISIBLE: f64 = 0.001;
 /// Alpha below this does not connect parts.
 const FAINT: u8 = 32;
+
+/// An artist's parts are kept if they are more than specks, wherever they are near.
+const KEEP: Keep = Keep { smallest_part: 0.0005, pinhole: 0.0 };
 
 /// Whether the picture's alpha tells an object from its background.
 pub fn is_real(image: &RgbaImage) -> bool {
@@ -29,7 +35,7 @@ pub fn is_real(image: &RgbaImage) -> bool {
 pub fn cleaned(image: &RgbaImage) -> Plane<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let visible = Plane { width, height, data: image.pixels().map(|p| p.0[3] >= FAINT).collect() };
-    let kept = keep_object(&visible, 0.0);
+    let kept = keep_object(&visible, &KEEP);
     let data = image
         .pixels()
         .zip(visible.data.iter().zip(&kept.data))
@@ -41,4 +47,42 @@ pub fn cleaned(image: &RgbaImage) -> Plane<u8> {
         })
         .collect();
     Plane { width, height, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::Rgba;
+
+    use super::*;
+
+    fn square(outside: u8, inside: u8) -> RgbaImage {
+        RgbaImage::from_fn(100, 100, |x, y| {
+            let within = (30..70).contains(&x) && (30..70).contains(&y);
+            Rgba([90, 80, 70, if within { inside } else { outside }])
+        })
+    }
+
+    #[test]
+    fn only_alpha_that_tells_an_object_is_real() {
+        assert!(is_real(&square(0, 255)));
+        assert!(is_real(&square(3, 200)), "mattes of networks are rarely quite 0 and 255");
+        assert!(!is_real(&square(255, 255)));
+        assert!(!is_real(&square(128, 128)));
+        assert!(!is_real(&square(0, 0)));
+        let mut stray = square(255, 255);
+        (0..40).for_each(|i| stray.put_pixel(i, i, Rgba([0, 0, 0, 0])));
+        assert!(!is_real(&stray));
+    }
+
+    #[test]
+    fn specks_go_and_the_rest_stays() {
+        let mut image = square(2, 251);
+        image.put_pixel(5, 5, Rgba([0, 0, 0, 255]));
+        image.put_pixel(30, 30, Rgba([0, 0, 0, 90]));
+        // A part of its own: a tenth of the object.
+        (40..60).for_each(|y| (75..83).for_each(|x| image.put_pixel(x, y, Rgba([0, 0, 0, 255]))));
+        let alpha = cleaned(&image);
+        assert_eq!([alpha.at(5, 5), alpha.at(0, 0), alpha.at(50, 50), alpha.at(30, 30)], [0, 0, 255, 90]);
+        assert_eq!(alpha.at(80, 50), 255);
+    }
 }

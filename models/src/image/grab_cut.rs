@@ -20,11 +20,16 @@ use crate::error::StageError;
 
 /// Cuts at half size while the models settle.
 pub const ROUNDS: usize = 4;
-/// Cost of cutting between two equal pixels, in nats.
-const SMOOTHNESS: f32 = 14.0;
+/// Cost of cutting between two equal pixels, in nats. Among many things the
+/// outline should rather be short, on a plain background rather be exact.
+const SMOOTHNESS_PLAIN: f32 = 14.0;
+const SMOOTHNESS_BUSY: f32 = 22.0;
 /// Capacity of one nat.
 const SCALE: f32 = 256.0;
 const SMALLEST_CONTRAST: f32 = 4e-4;
+/// Gaps in the first guess narrower than twice this part of the picture's longer
+/// side are closed.
+const GAP: usize = 40;
 /// Evidence of pixels in soft shadow, in nats.
 const SHADOW_EVIDENCE: f32 = -6.0;
 /// Least evidence of what a plain background does not explain, in nats.
@@ -41,6 +46,15 @@ pub struct Segmentation {
     pub model: Model,
     /// What a plain background shows; `Other` everywhere when it is not plain.
     pub ground: Plane<Ground>,
+    price: Price,
+}
+
+/// What cutting between neighbours costs.
+#[derive(Clone, Copy)]
+struct Price {
+    /// Between equal pixels, in nats.
+    of_equals: f32,
+    /// Squared OKLab distance at which it falls to three fifths.
     contrast: f32,
 }
 
@@ -51,6 +65,7 @@ struct Level<'a> {
     /// Surely background.
     fixed: Plane<bool>,
     frame: Frame,
+    price: Price,
 }
 
 /// Finds the object in a picture of a few hundred pixels a side. `None` when there
@@ -70,23 +85,9 @@ pub fn segment(
         },
         fixed: Plane::from_fn(width, height, |x, y| border.seeds.at(x, y) || !border.frame.contains(x, y)),
         frame: border.frame,
+        price: price(lab, border),
     };
     poll(0)?;
-    #[cfg(debug_assertions)]
-    if std::env::var("DUMPG").is_ok() {
-        let mut im = ::image::RgbImage::new(width as u32, height as u32);
-        for (p, g) in im.pixels_mut().zip(&full.ground.data) {
-            p.0 = match g {
-                Ground::Open => [255, 255, 255],
-                Ground::Shadow => [128, 128, 128],
-                Ground::Hole => [0, 0, 255],
-                Ground::Enclosed => [0, 255, 0],
-                Ground::Other => [0, 0, 0],
-            };
-        }
-        im.save("/tmp/cutw/ground.png").unwrap();
-    }
-
     let (mut labels, n_done) = if border.surface.is_some() {
         (unlike_ground(&full), ROUNDS - 1)
     } else {
@@ -99,7 +100,7 @@ pub fn segment(
         labels = cut_all(&full, &learnt, &|| poll(round + 1))?;
         model = Some(learnt);
     }
-    Ok(model.map(|model| Segmentation { labels, model, ground: full.ground, contrast: contrast_of(lab) }))
+    Ok(model.map(|model| Segmentation { labels, model, ground: full.ground, price: price(lab, border) }))
 }
 
 /// Cuts at half the size until little changes. Labels are of the full size.
@@ -110,11 +111,13 @@ fn settle(
 ) -> Result<Option<Plane<bool>>, StageError> {
     let (width, height) = (full.lab.width, full.lab.height);
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    let small_lab = shrink(full.lab, half_width, half_height);
     let small = Level {
-        lab: &shrink(full.lab, half_width, half_height),
+        lab: &small_lab,
         ground: full.ground.nearest(half_width, half_height),
         fixed: full.fixed.nearest(half_width, half_height),
         frame: border.frame.halved(),
+        price: price(&small_lab, border),
     };
     let mut labels = beyond_barriers(&small);
     for round in 0..ROUNDS {
@@ -146,7 +149,29 @@ fn beyond_barriers(level: &Level) -> Plane<bool> {
         barrier.at(x, y) * (-0.8 * (u * u + v * v)).exp()
     });
     let threshold = otsu(&central.data);
-    central.map(|value| value > threshold)
+    let gap = width.max(height) / GAP;
+    let closed = shrunk(&grown(&central.map(|value| value > threshold), gap), gap);
+    Plane::from_fn(width, height, |x, y| closed.at(x, y) && !level.fixed.at(x, y))
+}
+
+/// Pixels within `radius` (a square) of a set one.
+fn grown(mask: &Plane<bool>, radius: usize) -> Plane<bool> {
+    let (width, height) = (mask.width, mask.height);
+    let mut out = Plane::filled(width, height, false);
+    for y in 0..height {
+        for x in (0..width).filter(|x| mask.at(*x, y)) {
+            for row in y.saturating_sub(radius)..(y + radius + 1).min(height) {
+                let from = row * width;
+                out.data[from + x.saturating_sub(radius)..from + (x + radius + 1).min(width)].fill(true);
+            }
+        }
+    }
+    out
+}
+
+/// Pixels further than `radius` from every unset one.
+fn shrunk(mask: &Plane<bool>, radius: usize) -> Plane<bool> {
+    grown(&mask.map(|set| !set), radius).map(|set| !set)
 }
 
 /// The threshold between two groups of values that differ most (Otsu, 1979).
@@ -188,7 +213,7 @@ fn cut_all(level: &Level, model: &Model, poll: &dyn Fn() -> Result<(), StageErro
             model.evidence(&level.lab.at(x, y), place(x, y, width, height))
         }),
     });
-    cut(level.lab, &evidence, contrast_of(level.lab), poll)
+    cut(level.lab, &evidence, level.price, poll)
 }
 
 /// Evidence of a pixel, given what it is of a plain background. What the
@@ -214,7 +239,7 @@ pub fn refine(
     let labels = coarse.labels.nearest(width, height);
     let ground = coarse.ground.nearest(width, height);
     let band = outline_band(&labels, BAND);
-    let thin_parts_on = coarse.model.surface.as_ref().filter(|_| find_thin_parts);
+    let thin_parts_on = coarse.model.surface().filter(|_| find_thin_parts);
     let lab = match thin_parts_on {
         Some(_) => oklab::from_srgb_plane(rgb),
         None => oklab::from_srgb_where(rgb, &outline_band(&labels, BAND + 1)),
@@ -235,7 +260,7 @@ pub fn refine(
         true => f32::INFINITY,
         false => f32::NEG_INFINITY,
     });
-    cut(&lab, &evidence, coarse.contrast, poll)
+    cut(&lab, &evidence, coarse.price, poll)
 }
 
 /// Pixels within `radius` (a square) of a change of label.
@@ -261,12 +286,11 @@ pub fn outline_band(labels: &Plane<bool>, radius: usize) -> Plane<bool> {
 }
 
 /// Minimum cut for the evidence of each pixel, in nats for the object; infinite
-/// evidence fixes a label. Colours that differ by `contrast` (squared OKLab
-/// distance) come apart for two fifths of the price of equal ones.
+/// evidence fixes a label.
 fn cut(
     lab: &Plane<Lab>,
     evidence: &Plane<f32>,
-    contrast: f32,
+    price: Price,
     poll: &dyn Fn() -> Result<(), StageError>,
 ) -> Result<Plane<bool>, StageError> {
     let (width, height) = (lab.width, lab.height);
@@ -293,7 +317,7 @@ fn cut(
             }
             let d = distance(&lab.at(x, y), &lab.at(nx, ny));
             let length = if direction >= 4 { std::f32::consts::SQRT_2 } else { 1.0 };
-            let capacity = (SCALE * SMOOTHNESS / length * (-0.5 / contrast * d * d).exp()) as i32;
+            let capacity = (SCALE * price.of_equals / length * (-0.5 / price.contrast * d * d).exp()) as i32;
             match there {
                 f32::INFINITY => from_source += capacity,
                 f32::NEG_INFINITY => to_sink += capacity,
@@ -311,9 +335,9 @@ fn cut(
     Ok(labels)
 }
 
-/// Mean, over the picture, of the squared distance between colours side by side,
-/// no less than what is seen with the naked eye.
-fn contrast_of(lab: &Plane<Lab>) -> f32 {
+/// The contrast is the mean, over the picture, of the squared distance between
+/// colours side by side, no less than what is seen with the naked eye.
+fn price(lab: &Plane<Lab>, border: &Border) -> Price {
     let (mut sum, mut n) = (0.0f64, 0u32);
     for y in 0..lab.height {
         for pair in lab.row(y).windows(2) {
@@ -321,5 +345,8 @@ fn contrast_of(lab: &Plane<Lab>) -> f32 {
             n += 1;
         }
     }
-    ((sum / f64::from(n.max(1))) as f32).max(SMALLEST_CONTRAST)
+    Price {
+        of_equals: if border.surface.is_some() { SMOOTHNESS_PLAIN } else { SMOOTHNESS_BUSY },
+        contrast: ((sum / f64::from(n.max(1))) as f32).max(SMALLEST_CONTRAST),
+    }
 }

@@ -164,3 +164,39 @@ fn holes(kinds: &Plane<Ground>, reached: &Plane<bool>, edges: &Plane<bool>) -> P
     }
     holes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Grey, with: a white box with a dent of the background's colour at a soft edge
+    /// (left), a ring around a hole (right), and a soft shadow (bottom).
+    #[test]
+    fn sorts_light_shadow_hole_and_pale_parts() {
+        let grey = 0.7f32;
+        let lab = Plane::from_fn(160, 120, |x, y| {
+            let (fx, fy) = (x as f32, y as f32);
+            let in_box = (20..70).contains(&x) && (20..70).contains(&y);
+            let to_ring = ((fx - 115.0).powi(2) + (fy - 45.0).powi(2)).sqrt();
+            let to_shadow = ((fx - 80.0) / 50.0).powi(2) + ((fy - 95.0) / 14.0).powi(2);
+            let to_dent = ((fx - 45.0).powi(2) + (fy - 45.0).powi(2)).sqrt();
+            let l = if in_box {
+                grey + 0.15 * ((to_dent - 3.0) / 16.0).clamp(0.0, 1.0)
+            } else if (14.0..22.0).contains(&to_ring) {
+                0.3
+            } else {
+                grey * (1.0 - 0.3 * (-to_shadow).exp())
+            };
+            [l, 0.0, 0.0]
+        });
+        let seeds = Plane::from_fn(160, 120, |x, y| x == 0 || y == 0 || x == 159 || y == 119);
+        let samples: Vec<_> = (0..160).map(|x| (place(x, 0, 160, 120), lab.at(x, 0))).collect();
+        let surface = Surface::fit(&samples).unwrap();
+        let ground = ground(&lab, &surface, &seeds);
+        assert_eq!(ground.at(10, 10), Ground::Open);
+        assert_eq!(ground.at(80, 95), Ground::Shadow);
+        assert_eq!(ground.at(115, 45), Ground::Hole);
+        assert_eq!(ground.at(45, 45), Ground::Enclosed);
+        assert_eq!(ground.at(115, 27), Ground::Other);
+    }
+}

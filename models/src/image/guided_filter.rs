@@ -140,9 +140,8 @@ mod tests {
             for i in 0..3 {
                 for k in i + 1..3 {
                     let factor = system[k][i] / system[i][i];
-                    for j in 0..4 {
-                        system[k][j] -= factor * system[i][j];
-                    }
+                    let pivot = system[i];
+                    system[k].iter_mut().zip(pivot).for_each(|(value, pivot)| *value -= factor * pivot);
                 }
             }
             let mut a = [0.0; 3];
@@ -171,18 +170,14 @@ mod tests {
     fn agrees_with_the_formulas() {
         let mut rng = fastrand::Rng::with_seed(5);
         for (width, height, radius) in [(17, 13, 2), (9, 4, 6), (1, 7, 1), (12, 12, 0)] {
-            let guide = Plane::filled(width, height, ()).map(|()| [0.0f32; 3]);
-            let guide = Plane { data: guide.data.iter().map(|_| [rng.f32(), rng.f32(), rng.f32()]).collect(), ..guide };
-            let input = Plane { width, height, data: (0..width * height).map(|_| rng.f32()).collect() };
+            let n = width * height;
+            let guide = Plane { width, height, data: (0..n).map(|_| [rng.f32(), rng.f32(), rng.f32()]).collect() };
+            let input = Plane { width, height, data: (0..n).map(|_| rng.f32()).collect() };
             let lines = lines(&guide, &input, &Options { radius, epsilon: 1e-3 });
             let expected = naive(&guide, &input, radius, 1e-3);
-            for i in 0..width * height {
+            for (i, expected) in expected.iter().enumerate() {
                 let found = f64::from(apply(lines.data[i], guide.data[i]));
-                assert!(
-                    (found - expected[i]).abs() < 2e-3,
-                    "{width}x{height} r {radius} at {i}: {found} {}",
-                    expected[i]
-                );
+                assert!((found - expected).abs() < 2e-3, "{width}x{height} r {radius} at {i}: {found} {expected}");
             }
         }
     }

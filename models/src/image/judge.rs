@@ -1,4 +1,7 @@
 //! Whether a segmentation shows one clear object.
+//!
+//! The limits were set on pictures with and without one: cut-outs before plain
+//! backgrounds stay far inside them, textures, landscapes and crowds far outside.
 
 use super::{
     border::{Border, place},
@@ -17,24 +20,38 @@ pub struct Measures {
     pub on_border: f32,
     /// Sides of the frame of which the object covers more than a corner.
     pub n_sides: usize,
-    /// Share of all that was cut out that belongs to the object.
-    pub unity: f32,
+    pub touches_top: bool,
     /// Share of the object, and of the background, whose colours speak for the other side.
     pub object_doubt: f32,
     pub background_doubt: f32,
-    /// Squared length of the object's outline, in circles of its area.
-    pub raggedness: f32,
     /// Mean change of colour across the outline (OKLab distance), and that change in
     /// relation to changes within the background.
     pub contrast: f32,
     pub relief: f32,
 }
 
+impl Measures {
+    /// Why this is not one clear object, if it is not.
+    pub fn objection(&self, plain: bool) -> Option<&'static str> {
+        let doubt = self.object_doubt + self.background_doubt;
+        let objections = [
+            (self.area < 0.002, "nothing but background"),
+            (self.area > 0.85, "nothing but object"),
+            (self.on_border > 0.3 || self.n_sides > 2, "the object runs out of the picture"),
+            (!plain && (self.n_sides > 1 || self.touches_top), "the object runs out of the picture on several sides"),
+            (self.contrast < 0.02, "the object is hardly visible"),
+            (self.relief < 3.3, "the outline is no clearer than the texture of the background"),
+            (doubt > if plain { 0.4 } else { 0.2 }, "object and background look alike"),
+        ];
+        objections.into_iter().find(|(holds, _)| *holds).map(|(_, objection)| objection)
+    }
+}
+
 /// `found` is all that was cut out, `object` what was kept of it.
 pub fn measure(lab: &Plane<Lab>, border: &Border, found: &Segmentation, object: &Plane<bool>) -> Measures {
     let (width, height) = (lab.width, lab.height);
     let frame = &border.frame;
-    let (mut n_object, mut n_found, mut n_frame) = (0u32, 0u32, 0u32);
+    let (mut n_object, mut n_frame) = (0u32, 0u32);
     let mut on_side = [0usize; 4];
     let (mut n_border, mut n_object_border) = (0u32, 0u32);
     let (mut n_object_doubt, mut n_background_doubt) = (0u32, 0u32);
@@ -44,7 +61,6 @@ pub fn measure(lab: &Plane<Lab>, border: &Border, found: &Segmentation, object: 
             let is_object = object.at(x, y);
             n_frame += 1;
             n_object += u32::from(is_object);
-            n_found += u32::from(found.labels.at(x, y));
             if x == frame.left || y == frame.top || x + 1 == frame.right || y + 1 == frame.bottom {
                 n_border += 1;
                 n_object_border += u32::from(is_object);
@@ -78,16 +94,13 @@ pub fn measure(lab: &Plane<Lab>, border: &Border, found: &Segmentation, object: 
     let share = |n: u32, of: u32| n as f32 / of.max(1) as f32;
     let contrast = (outline_steps / f64::from(n_outline.max(1))) as f32;
     let background = (background_steps / f64::from(n_background_steps.max(1))) as f32;
-    // Each pixel of the outline is met by two pairs in each direction it crosses.
-    let length = n_outline as f32 / 2.0;
     Measures {
         area: share(n_object, n_frame),
         on_border: share(n_object_border, n_border),
+        touches_top: on_side[2] * 40 > width.min(height),
         n_sides: on_side.iter().filter(|n| **n * 40 > width.min(height)).count(),
-        unity: share(n_object, n_found),
         object_doubt: share(n_object_doubt, n_object),
         background_doubt: share(n_background_doubt, n_frame - n_object),
-        raggedness: length * length / (4.0 * std::f32::consts::PI * n_object.max(1) as f32),
         contrast,
         relief: contrast / background.max(0.004),
     }

@@ -6,9 +6,9 @@ use ::image::RgbaImage;
 use rayon::prelude::*;
 
 use super::{
-    grab_cut::outline_band,
     guided_filter::{Line, Options, apply, lines},
-    plane::Plane,
+    mixing::Mixing,
+    plane::{Plane, Rgb},
 };
 
 /// Side of the squares that are worked on one by one, in pixels of the mask.
@@ -17,15 +17,18 @@ const RADIUS: usize = 2;
 /// Variance of sRGB-encoded colour below which a window counts as flat.
 const EPSILON: f32 = 2e-4;
 /// How far from the outline alpha may be between 0 and 1, in pixels of the mask.
-const REACH: usize = 3;
+const REACH: i8 = 3;
 
 /// Alpha of `image`, 0 to 255. `rgb` is the image, sRGB-encoded, at the size of
 /// the `mask`, which is no larger than the image. Away from the mask's outline
 /// alpha is 0 or 255.
-pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Plane<u8> {
+pub fn matte(image: &RgbaImage, rgb: &Plane<Rgb>, mask: &Plane<bool>) -> Plane<u8> {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let band = outline_band(mask, REACH);
+    let mixing = Mixing::along(rgb, mask);
+    let inner = REACH.max(mixing.width + 1);
+    let band = mixing.depth.map(|depth| depth != 0 && (-REACH..=inner).contains(&depth));
     let input = mask.map(|set| f32::from(u8::from(set)));
+    let source = Source { image, rgb, input, band, mixing };
     let n_strips = mask.height.div_ceil(TILE);
     let strips: Vec<Vec<u8>> = (0..n_strips)
         .into_par_iter()
@@ -41,8 +44,8 @@ pub fn matte(image: &RgbaImage, rgb: &Plane<[f32; 3]>, mask: &Plane<bool>) -> Pl
                     right: (left + TILE).min(mask.width),
                     bottom: ((strip + 1) * TILE).min(mask.height),
                 };
-                if tile.touches(&band) {
-                    tile.fill(&mut out, top, image, rgb, &input, &band);
+                if tile.touches(&source.band) {
+                    tile.fill(&mut out, top, &source);
                 }
             }
             out
@@ -72,6 +75,17 @@ fn over(range: Range<usize>, mask_size: usize, size: usize) -> Range<usize> {
     first(range.start)..if range.end >= mask_size { size } else { first(range.end) }
 }
 
+struct Source<'a> {
+    image: &'a RgbaImage,
+    /// The image at the mask's size.
+    rgb: &'a Plane<Rgb>,
+    /// The mask, as 0 and 1.
+    input: Plane<f32>,
+    /// Where alpha may be between 0 and 1, at the mask's size.
+    band: Plane<bool>,
+    mixing: Mixing,
+}
+
 /// A rectangle of the mask.
 struct Tile {
     left: usize,
@@ -87,25 +101,26 @@ impl Tile {
 
     /// Writes alpha of the image's pixels under this tile that lie in the band.
     /// `out` starts at row `out_top` of the image.
-    fn fill(
-        &self,
-        out: &mut [u8],
-        out_top: usize,
-        image: &RgbaImage,
-        rgb: &Plane<[f32; 3]>,
-        input: &Plane<f32>,
-        band: &Plane<bool>,
-    ) {
+    fn fill(&self, out: &mut [u8], out_top: usize, source: &Source) {
+        let Source { image, rgb, input, band, mixing } = source;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (mask_width, mask_height) = (input.width, input.height);
         let margin = 2 * RADIUS + 1;
         let (x0, y0) = (self.left.saturating_sub(margin), self.top.saturating_sub(margin));
         let (x1, y1) = ((self.right + margin).min(mask_width), (self.bottom + margin).min(mask_height));
-        let lines = lines(
+        let mut lines = lines(
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| rgb.at(x0 + x, y0 + y)),
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| input.at(x0 + x, y0 + y)),
             &Options { radius: RADIUS, epsilon: EPSILON },
         );
+        for y in y0..y1 {
+            for x in x0..x1 {
+                if let Some((line, trust)) = mixing.line(x, y) {
+                    let filtered = &mut lines.data[(y - y0) * (x1 - x0) + x - x0];
+                    (0..4).for_each(|i| filtered[i] += trust * (line[i] - filtered[i]));
+                }
+            }
+        }
         let raw = image.as_raw();
         for y in over(self.top..self.bottom, mask_height, height) {
             let row = under(y, height, mask_height);
@@ -141,4 +156,44 @@ fn between(lines: &Plane<Line>, u: f32, v: f32) -> Line {
     let (s, t) = (u - x as f32, v - y as f32);
     let (a, b, c, d) = (lines.at(x, y), lines.at(x1, y), lines.at(x, y1), lines.at(x1, y1));
     std::array::from_fn(|i| (a[i] * (1.0 - s) + b[i] * s) * (1.0 - t) + (c[i] * (1.0 - s) + d[i] * s) * t)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::Rgba;
+
+    use super::super::plane::shrink_rgb;
+    use super::*;
+
+    /// A disc with a smooth edge, in a picture `ratio` times as large as its mask.
+    #[test]
+    fn alpha_is_right_at_any_size() {
+        for (side, mask_side) in [(120, 120), (301, 120), (1000, 120)] {
+            let radius = side as f32 * 0.3;
+            let coverage = |x: u32, y: u32| {
+                let centre = side as f32 * 0.5 - 0.5;
+                (radius + 0.5 - ((x as f32 - centre).powi(2) + (y as f32 - centre).powi(2)).sqrt()).clamp(0.0, 1.0)
+            };
+            let image = RgbaImage::from_fn(side, side, |x, y| {
+                let a = coverage(x, y);
+                let [r, g, b] = [[220.0, 40.0], [60.0, 90.0], [30.0, 160.0]].map(|[f, b]| f * a + b * (1.0 - a));
+                Rgba([r as u8, g as u8, b as u8, 255])
+            });
+            let rgb = shrink_rgb(&image, mask_side, mask_side);
+            let centre = mask_side as f32 * 0.5 - 0.5;
+            let mask = Plane::from_fn(mask_side, mask_side, |x, y| {
+                (x as f32 - centre).powi(2) + (y as f32 - centre).powi(2) < (mask_side as f32 * 0.3).powi(2)
+            });
+            let alpha = matte(&image, &rgb, &mask);
+            assert_eq!((alpha.width, alpha.height), (side as usize, side as usize));
+            let error: f64 = image
+                .enumerate_pixels()
+                .map(|(x, y, _)| {
+                    f64::from((f32::from(alpha.at(x as usize, y as usize)) / 255.0 - coverage(x, y)).abs())
+                })
+                .sum();
+            let outline = std::f64::consts::TAU * f64::from(radius);
+            assert!(error / outline < 0.25, "{side}: {} pixels off", error / outline);
+        }
+    }
 }

@@ -1,58 +1,55 @@
-//! Gaussian mixtures of colours: how likely a colour is, given a set of others.
+//! Gaussian mixtures: how likely a sample is, given a set of others.
 //!
-//! Split along the largest spread (Orchard and Bouman, "Color quantization of
-//! images", 1991), then a few rounds of hard assignment, as in GrabCut.
-
-use super::oklab::Lab;
+//! Samples are colours, or colours with places. Split along the largest spread
+//! (Orchard and Bouman, "Color quantization of images", 1991), then a few rounds of
+//! hard assignment, as in GrabCut.
 
 const ROUNDS: usize = 3;
 /// Clusters with a standard deviation below this are not split further.
 const SMALLEST_SPREAD: f32 = 0.01;
-/// Log of the density of colours that are equally likely over the sRGB gamut,
-/// whose volume in OKLab is about 0.055.
-const LOG_UNIFORM: f32 = 2.9;
 
+/// A mixture over vectors of `N` numbers.
 #[derive(Debug, Clone)]
-pub struct Mixture {
-    gaussians: Vec<Gaussian>,
-    /// Log density of a colour unlike all samples.
+pub struct Mixture<const N: usize> {
+    gaussians: Vec<Gaussian<N>>,
+    /// Log density of a sample unlike all others.
     log_outlier: f32,
 }
 
 #[derive(Debug, Clone)]
-struct Gaussian {
-    mean: Lab,
-    /// Inverse covariance: xx, xy, xz, yy, yz, zz.
-    inverse: [f32; 6],
+struct Gaussian<const N: usize> {
+    mean: [f32; N],
+    /// Inverse of the lower Cholesky factor of the covariance, lower triangle.
+    whitening: [[f32; N]; N],
     /// Log of weight over volume.
     log_peak: f32,
 }
 
-pub struct Fit {
+pub struct Fit<const N: usize> {
     pub n_gaussians: usize,
-    /// Standard deviation added to every axis.
-    pub blur: f32,
-    /// Share of colours that need not resemble any sample.
-    pub outliers: f32,
+    /// Standard deviation added to each axis.
+    pub blur: [f32; N],
+    /// Log density of samples that need not resemble any other.
+    pub log_outlier: f32,
 }
 
-impl Mixture {
+impl<const N: usize> Mixture<N> {
     /// `None` without samples.
-    pub fn fit(samples: &[Lab], fit: &Fit) -> Option<Mixture> {
+    pub fn fit(samples: &[[f32; N]], fit: &Fit<N>) -> Option<Mixture<N>> {
         if samples.is_empty() {
             return None;
         }
-        let mut clusters = vec![Moments::of(samples)];
+        let mut clusters = gather(samples, &vec![0; samples.len()], 1);
         let mut owner = vec![0u8; samples.len()];
         while clusters.len() < fit.n_gaussians {
-            let spread: Vec<(f32, Lab)> = clusters.iter().map(|c| largest_axis(&c.covariance())).collect();
+            let spread: Vec<(f32, [f32; N])> = clusters.iter().map(|c| largest_axis(&c.covariance())).collect();
             let widest = (0..clusters.len())
                 .max_by(|a, b| (spread[*a].0 * clusters[*a].n).total_cmp(&(spread[*b].0 * clusters[*b].n)));
             let Some(widest) = widest.filter(|i| spread[*i].0 > SMALLEST_SPREAD * SMALLEST_SPREAD) else { break };
             let (mean, axis) = (clusters[widest].mean(), spread[widest].1);
             let added = clusters.len() as u8;
             for (sample, owner) in samples.iter().zip(&mut owner) {
-                let side: f32 = (0..3).map(|c| (sample[c] - mean[c]) * axis[c]).sum();
+                let side: f32 = (0..N).map(|i| (sample[i] - mean[i]) * axis[i]).sum();
                 if usize::from(*owner) == widest && side > 0.0 {
                     *owner = added;
                 }
@@ -70,21 +67,21 @@ impl Mixture {
         Some(Mixture::of(&clusters, fit))
     }
 
-    fn of(clusters: &[Moments], fit: &Fit) -> Mixture {
+    fn of(clusters: &[Moments<N>], fit: &Fit<N>) -> Mixture<N> {
         let total: f32 = clusters.iter().map(|c| c.n).sum();
-        let gaussians = clusters.iter().filter(|c| c.n > 0.0).map(|c| c.gaussian(c.n / total, fit.blur)).collect();
-        Mixture { gaussians, log_outlier: LOG_UNIFORM + fit.outliers.ln() }
+        let gaussians = clusters.iter().filter(|c| c.n > 0.0).map(|c| c.gaussian(c.n / total, &fit.blur)).collect();
+        Mixture { gaussians, log_outlier: fit.log_outlier }
     }
 
-    /// Natural log of the density at `colour`, by the likeliest part alone.
-    pub fn log_density(&self, colour: &Lab) -> f32 {
-        self.gaussians.iter().map(|g| g.log_density(colour)).fold(self.log_outlier, f32::max)
+    /// Natural log of the density at `sample`, by the likeliest part alone.
+    pub fn log_density(&self, sample: &[f32; N]) -> f32 {
+        self.gaussians.iter().map(|g| g.log_density(sample)).fold(self.log_outlier, f32::max)
     }
 
-    fn nearest(&self, colour: &Lab) -> usize {
+    fn nearest(&self, sample: &[f32; N]) -> usize {
         let mut best = (f32::NEG_INFINITY, 0);
         for (i, gaussian) in self.gaussians.iter().enumerate() {
-            let density = gaussian.log_density(colour);
+            let density = gaussian.log_density(sample);
             if density > best.0 {
                 best = (density, i);
             }
@@ -93,111 +90,107 @@ impl Mixture {
     }
 }
 
-impl Gaussian {
-    fn log_density(&self, colour: &Lab) -> f32 {
-        let [x, y, z] = [colour[0] - self.mean[0], colour[1] - self.mean[1], colour[2] - self.mean[2]];
-        let [xx, xy, xz, yy, yz, zz] = self.inverse;
-        let square = xx * x * x + yy * y * y + zz * z * z + 2.0 * (xy * x * y + xz * x * z + yz * y * z);
+impl<const N: usize> Gaussian<N> {
+    fn log_density(&self, sample: &[f32; N]) -> f32 {
+        let off: [f32; N] = std::array::from_fn(|i| sample[i] - self.mean[i]);
+        let mut square = 0.0;
+        for (i, row) in self.whitening.iter().enumerate() {
+            let white: f32 = row[..=i].iter().zip(&off).map(|(w, o)| w * o).sum();
+            square += white * white;
+        }
         self.log_peak - 0.5 * square
     }
 }
 
 /// Count, sums and sums of products of some samples.
 #[derive(Clone, Copy)]
-struct Moments {
+struct Moments<const N: usize> {
     n: f32,
-    sum: [f64; 3],
-    products: [f64; 6],
+    sum: [f64; N],
+    products: [[f64; N]; N],
 }
 
-impl Moments {
-    const NONE: Moments = Moments { n: 0.0, sum: [0.0; 3], products: [0.0; 6] };
-
-    fn of(samples: &[Lab]) -> Moments {
-        let mut moments = Moments::NONE;
-        samples.iter().for_each(|s| moments.add(s));
-        moments
-    }
-
-    fn add(&mut self, sample: &Lab) {
-        let [x, y, z] = sample.map(f64::from);
-        self.n += 1.0;
-        for (sum, v) in self.sum.iter_mut().zip([x, y, z]) {
-            *sum += v;
-        }
-        for (sum, v) in self.products.iter_mut().zip([x * x, x * y, x * z, y * y, y * z, z * z]) {
-            *sum += v;
-        }
-    }
-
-    fn mean(&self) -> Lab {
+impl<const N: usize> Moments<N> {
+    fn mean(&self) -> [f32; N] {
         self.sum.map(|v| (v / f64::from(self.n.max(1.0))) as f32)
     }
 
-    fn covariance(&self) -> [f32; 6] {
+    fn covariance(&self) -> [[f64; N]; N] {
         let n = f64::from(self.n.max(1.0));
-        let [x, y, z] = self.sum.map(|v| v / n);
-        let squares = [x * x, x * y, x * z, y * y, y * z, z * z];
-        std::array::from_fn(|i| (self.products[i] / n - squares[i]) as f32)
+        let mean = self.sum.map(|v| v / n);
+        std::array::from_fn(|i| std::array::from_fn(|j| self.products[i.max(j)][i.min(j)] / n - mean[i] * mean[j]))
     }
 
-    fn gaussian(&self, weight: f32, blur: f32) -> Gaussian {
-        let mut c = self.covariance();
-        for i in [0, 3, 5] {
-            c[i] = c[i].max(0.0) + blur * blur;
+    fn gaussian(&self, weight: f32, blur: &[f32; N]) -> Gaussian<N> {
+        let mut covariance = self.covariance();
+        for i in 0..N {
+            covariance[i][i] = covariance[i][i].max(0.0) + f64::from(blur[i] * blur[i]);
         }
-        let [xx, xy, xz, yy, yz, zz] = c;
-        let cofactors = [
-            yy * zz - yz * yz,
-            xz * yz - xy * zz,
-            xy * yz - xz * yy,
-            xx * zz - xz * xz,
-            xy * xz - xx * yz,
-            xx * yy - xy * xy,
-        ];
-        let smallest = blur.powi(6);
-        let determinant = (xx * cofactors[0] + xy * cofactors[1] + xz * cofactors[2]).max(smallest);
+        // Cholesky; the blur keeps the diagonal away from zero but for rounding.
+        let mut factor = [[0.0f64; N]; N];
+        for i in 0..N {
+            for j in 0..=i {
+                let known: f64 = (0..j).map(|k| factor[i][k] * factor[j][k]).sum();
+                let rest = covariance[i][j] - known;
+                factor[i][j] =
+                    if i == j { rest.max(f64::from(blur[i] * blur[i]) * 0.01).sqrt() } else { rest / factor[j][j] };
+            }
+        }
+        let mut inverse = [[0.0f64; N]; N];
+        for i in 0..N {
+            inverse[i][i] = 1.0 / factor[i][i];
+            let row: Vec<f64> =
+                (0..i).map(|j| -(j..i).map(|k| factor[i][k] * inverse[k][j]).sum::<f64>() / factor[i][i]).collect();
+            inverse[i][..i].copy_from_slice(&row);
+        }
+        let log_volume: f64 = (0..N).map(|i| factor[i][i].ln()).sum();
         let log_two_pi = std::f32::consts::TAU.ln();
         Gaussian {
             mean: self.mean(),
-            inverse: cofactors.map(|v| v / determinant),
-            log_peak: weight.ln() - 1.5 * log_two_pi - 0.5 * determinant.ln(),
+            whitening: inverse.map(|row| row.map(|v| v as f32)),
+            log_peak: weight.ln() - 0.5 * N as f32 * log_two_pi - log_volume as f32,
         }
     }
 }
 
-fn gather(samples: &[Lab], owner: &[u8], n_clusters: usize) -> Vec<Moments> {
-    let mut clusters = vec![Moments::NONE; n_clusters];
+fn gather<const N: usize>(samples: &[[f32; N]], owner: &[u8], n_clusters: usize) -> Vec<Moments<N>> {
+    let mut clusters = vec![Moments { n: 0.0, sum: [0.0; N], products: [[0.0; N]; N] }; n_clusters];
     for (sample, owner) in samples.iter().zip(owner) {
-        clusters[usize::from(*owner)].add(sample);
+        let cluster = &mut clusters[usize::from(*owner)];
+        let sample = sample.map(f64::from);
+        cluster.n += 1.0;
+        for i in 0..N {
+            cluster.sum[i] += sample[i];
+            for j in 0..=i {
+                cluster.products[i][j] += sample[i] * sample[j];
+            }
+        }
     }
     clusters
 }
 
 /// Largest variance of a covariance and its direction, by power iteration.
-fn largest_axis(covariance: &[f32; 6]) -> (f32, Lab) {
-    let [xx, xy, xz, yy, yz, zz] = *covariance;
-    let mut axis = [1.0f32, 0.9, 0.8];
+fn largest_axis<const N: usize>(covariance: &[[f64; N]; N]) -> (f32, [f32; N]) {
+    let mut axis: [f64; N] = std::array::from_fn(|i| 1.0 - 0.1 * i as f64);
     let mut length = 0.0;
     for _ in 0..24 {
-        let [x, y, z] = axis;
-        let next = [xx * x + xy * y + xz * z, xy * x + yy * y + yz * z, xz * x + yz * y + zz * z];
-        length = next.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let next: [f64; N] = std::array::from_fn(|i| (0..N).map(|j| covariance[i][j] * axis[j]).sum());
+        length = next.iter().map(|v| v * v).sum::<f64>().sqrt();
         if length < 1e-12 {
-            return (0.0, axis);
+            return (0.0, axis.map(|v| v as f32));
         }
         axis = next.map(|v| v / length);
     }
-    (length, axis)
+    (length as f32, axis.map(|v| v as f32))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FIT: Fit = Fit { n_gaussians: 5, blur: 0.01, outliers: 0.01 };
+    const FIT: Fit<3> = Fit { n_gaussians: 5, blur: [0.01; 3], log_outlier: -2.0 };
 
-    fn around(centre: Lab, n: usize, rng: &mut fastrand::Rng) -> Vec<Lab> {
+    fn around<const N: usize>(centre: [f32; N], n: usize, rng: &mut fastrand::Rng) -> Vec<[f32; N]> {
         (0..n).map(|_| centre.map(|v| v + (rng.f32() + rng.f32() - 1.0) * 0.05)).collect()
     }
 
@@ -205,7 +198,7 @@ mod tests {
     fn separates_what_it_has_seen_from_what_it_has_not() {
         let mut rng = fastrand::Rng::with_seed(1);
         let centres = [[0.3, 0.1, 0.0], [0.8, -0.1, 0.1], [0.5, 0.0, -0.2]];
-        let samples: Vec<Lab> = centres.iter().flat_map(|c| around(*c, 3000, &mut rng)).collect();
+        let samples: Vec<[f32; 3]> = centres.iter().flat_map(|c| around(*c, 3000, &mut rng)).collect();
         let mixture = Mixture::fit(&samples, &FIT).unwrap();
         for centre in centres {
             assert!(mixture.log_density(&centre) > 4.0);
@@ -226,12 +219,14 @@ mod tests {
     #[test]
     fn densities_are_normalised() {
         let mut rng = fastrand::Rng::with_seed(2);
-        let samples = around([0.5, 0.0, 0.0], 4000, &mut rng);
-        let mixture = Mixture::fit(&samples, &Fit { n_gaussians: 1, ..FIT }).unwrap();
-        let n = 60_000;
+        let mut samples = around([0.5, 0.0, 0.0], 4000, &mut rng);
+        // Skewed, so that the covariance is not diagonal.
+        samples.iter_mut().for_each(|s| s[1] += 0.8 * s[0] - 0.4);
+        let mixture = Mixture::fit(&samples, &Fit { n_gaussians: 1, log_outlier: f32::NEG_INFINITY, ..FIT }).unwrap();
+        let n = 80_000;
         let sum: f64 = (0..n)
             .map(|_| [0.5, 0.0, 0.0].map(|v: f32| v + (rng.f32() - 0.5) * 0.3))
-            .map(|c| f64::from(mixture.gaussians[0].log_density(&c)).exp())
+            .map(|c| f64::from(mixture.log_density(&c)).exp())
             .sum();
         let integral = sum / f64::from(n) * 0.3f64.powi(3);
         assert!((integral - 1.0).abs() < 0.05, "{integral}");

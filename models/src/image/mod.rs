@@ -27,6 +27,7 @@ pub mod ground;
 pub mod guided_filter;
 pub mod judge;
 pub mod matte;
+pub mod mixing;
 pub mod mixture;
 pub mod model;
 pub mod surface;

@@ -4,6 +4,9 @@
 use ::image::RgbaImage;
 use rayon::prelude::*;
 
+/// Red, green, blue; sRGB-encoded, 0 to 1.
+pub type Rgb = [f32; 3];
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plane<T> {
     pub width: usize,
@@ -82,7 +85,7 @@ pub fn fit(width: usize, height: usize, side: usize) -> (usize, usize) {
 /// Colours of `image` in `width` x `height` pixels (no larger than the image):
 /// averages over the area under each pixel, sRGB-encoded, 0 to 1. Alpha is not
 /// looked at.
-pub fn shrink_rgb(image: &RgbaImage, width: usize, height: usize) -> Plane<[f32; 3]> {
+pub fn shrink_rgb(image: &RgbaImage, width: usize, height: usize) -> Plane<Rgb> {
     let (source_width, source_height) = (image.width() as usize, image.height() as usize);
     let source = image.as_raw();
     if (source_width, source_height) == (width, height) {

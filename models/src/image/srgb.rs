@@ -17,16 +17,21 @@ static TO_LINEAR: LazyLock<[f32; 256]> = LazyLock::new(|| {
 static FROM_LINEAR: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..=STEPS).map(|i| (encoded(i as f64 / STEPS as f64) * 255.0).round() as u8).collect());
 
-/// Both tables, for tight loops.
+static EXACT: LazyLock<Vec<f32>> =
+    LazyLock::new(|| (0..=STEPS).map(|i| (encoded(i as f64 / STEPS as f64) * 255.0) as f32).collect());
+
+/// All tables, for tight loops.
 #[derive(Clone, Copy)]
 pub struct Srgb {
     to_linear: &'static [f32; 256],
     from_linear: &'static [u8],
+    /// Like `from_linear`, not rounded.
+    exact: &'static [f32],
 }
 
 impl Srgb {
     pub fn tables() -> Self {
-        Self { to_linear: &TO_LINEAR, from_linear: &FROM_LINEAR }
+        Self { to_linear: &TO_LINEAR, from_linear: &FROM_LINEAR, exact: &EXACT }
     }
 
     /// 0..=1.
@@ -42,12 +47,8 @@ impl Srgb {
     /// Like `from_linear`, rounded up or down so that an even spread of `noise`,
     /// 0..1, gives the right mean.
     pub fn dithered(self, value: f32, noise: f32) -> u8 {
-        let below = self.from_linear(value);
-        let exact = self.to_linear(below);
-        let next = if value > exact { below.saturating_add(1) } else { below.saturating_sub(1) };
-        let part = (value - exact) / (self.to_linear(next) - exact);
-        // `part` is at most about a half: the nearest byte is on this side.
-        if part.is_finite() && part > noise { next } else { below }
+        let exact = self.exact[(value.clamp(0.0, 1.0) * STEPS as f32 + 0.5) as usize];
+        (exact + noise) as u8
     }
 }
 

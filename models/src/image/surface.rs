@@ -99,11 +99,7 @@ impl Surface {
             row[i] += ridge;
         }
         let solution = solve(normal, right)?;
-        for c in 0..3 {
-            for i in 0..N {
-                self.coefficients[c][i] = solution[i][c] as f32;
-            }
-        }
+        self.coefficients = std::array::from_fn(|c| solution.map(|row| row[c] as f32));
         Some(())
     }
 }
@@ -124,24 +120,21 @@ fn median(values: &mut [f32]) -> f32 {
 /// Gaussian elimination of a positive definite system.
 fn solve(mut matrix: [[f64; N]; N], mut right: [[f64; 3]; N]) -> Option<[[f64; 3]; N]> {
     for i in 0..N {
-        if matrix[i][i] < 1e-12 {
+        let (pivot_row, pivot_right) = (matrix[i], right[i]);
+        if pivot_row[i] < 1e-12 {
             return None;
         }
         for k in i + 1..N {
-            let factor = matrix[k][i] / matrix[i][i];
-            for j in i..N {
-                matrix[k][j] -= factor * matrix[i][j];
-            }
-            for c in 0..3 {
-                right[k][c] -= factor * right[i][c];
-            }
+            let factor = matrix[k][i] / pivot_row[i];
+            matrix[k].iter_mut().zip(pivot_row).for_each(|(value, pivot)| *value -= factor * pivot);
+            right[k].iter_mut().zip(pivot_right).for_each(|(value, pivot)| *value -= factor * pivot);
         }
     }
     for i in (0..N).rev() {
-        for c in 0..3 {
+        right[i] = std::array::from_fn(|c| {
             let known: f64 = (i + 1..N).map(|j| matrix[i][j] * right[j][c]).sum();
-            right[i][c] = (right[i][c] - known) / matrix[i][i];
-        }
+            (right[i][c] - known) / matrix[i][i]
+        });
     }
     Some(right)
 }

@@ -14,8 +14,11 @@ use super::silhouette::Silhouette;
 
 /// Wobbles shorter than about twice this go, in node spacings.
 const SIGMA: f32 = 6.0;
-/// Displacements beyond this are details of the picture and left alone.
-const DETAIL: f32 = 1.2;
+/// Where displacements around a point are below the first of these, as stair
+/// steps are, it moves as wanted; where they are above the second, the outline
+/// has a corner or detail and is left alone.
+const STEPS: f32 = 0.4;
+const DETAIL: f32 = 0.75;
 /// Points keep this share of their edge away from its nodes.
 const MIN_SHARE: f32 = 0.03;
 /// Distances are exact up to here and clamped beyond.
@@ -124,12 +127,15 @@ impl Outline {
             noise.iter_mut().zip(smooth).for_each(|(n, s)| *n -= s);
         }
         let n = ring.len();
+        let normal = |i: usize| (once[(i + 1) % n] - once[(i + n - 1) % n]).perp().normalize_or_zero();
+        let distances: Vec<f32> = (0..n).map(|i| -noise[i].dot(normal(i))).collect();
+        // Their 4-norm around each point: a corner is felt as far as its smoothing rings.
+        let powers: Vec<Vec2> = distances.iter().map(|d| Vec2::new(d.powi(4), 0.0)).collect();
+        let around = kernel.apply(&powers);
         for (i, &point) in ring.iter().enumerate() {
-            let normal = (once[(i + 1) % n] - once[(i + n - 1) % n]).perp().normalize_or_zero();
-            let distance = -noise[i].dot(normal);
-            // Tukey's biweight: small displacements pass, large ones fade out.
-            let fade = (1.0 - (distance / DETAIL).powi(2)).max(0.0);
-            let wanted = distance * fade * fade;
+            let t = ((DETAIL - around[i].x.sqrt().sqrt()) / (DETAIL - STEPS)).clamp(0.0, 1.0);
+            let fade = t * t * (3.0 - 2.0 * t);
+            let (wanted, normal) = (distances[i] * fade, normal(i));
             let p = &mut self.points[point as usize];
             let (at, lean) = if self.horizontal[point as usize] { (&mut p.x, normal.x) } else { (&mut p.y, normal.y) };
             let lean = if lean < 0.0 { lean.min(-0.2) } else { lean.max(0.2) };

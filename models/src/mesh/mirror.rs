@@ -35,20 +35,32 @@ impl FrontHalf {
         Some(FrontHalf { mesh: half, raised })
     }
 
-    /// Where an inner edge or a whole triangle lies in the mirror plane, front
-    /// and back would coincide: a vertex of the original's height is put there.
+    /// Where an inner vertex, an inner edge or a whole triangle lies in the
+    /// mirror plane, front and back would coincide: it is raised to the original's
+    /// height, an edge or triangle by a vertex in its middle.
     pub fn lift_flat_spots(&self, mut positions: Vec<Vec3>, triangles: Vec<[u32; 3]>) -> (Vec<Vec3>, Vec<[u32; 3]>) {
-        let flat: Vec<bool> = positions.iter().map(|p| p.z == 0.0).collect();
-        let in_plane = |v: u32| flat[v as usize];
         let edges = |[a, b, c]: [u32; 3]| [(a, b), (b, c), (c, a)].map(|(u, v)| (u.min(v), u.max(v)));
         let mut n_users: BTreeMap<(u32, u32), u32> = BTreeMap::new();
         for (u, v) in triangles.iter().flat_map(|&t| edges(t)) {
-            if in_plane(u) && in_plane(v) {
+            if positions[u as usize].z == 0.0 && positions[v as usize].z == 0.0 {
                 *n_users.entry((u, v)).or_default() += 1;
             }
         }
+        // A vertex in the plane that is not on the border was part of a hole that has closed.
+        let mut on_border = vec![false; positions.len()];
+        for (&(u, v), _) in n_users.iter().filter(|&(_, &n)| n == 1) {
+            (on_border[u as usize], on_border[v as usize]) = (true, true);
+        }
+        for &v in triangles.iter().flatten() {
+            let p = &mut positions[v as usize];
+            if p.z == 0.0 && !on_border[v as usize] {
+                *p = self.lifted(*p);
+            }
+        }
+        let in_plane = |v: u32| on_border.get(v as usize) == Some(&true);
+
         let mut middles: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        for ((u, v), _) in n_users.into_iter().filter(|&(_, n)| n > 1) {
+        for ((u, v), _) in n_users.into_iter().filter(|&((u, v), n)| n > 1 && in_plane(u) && in_plane(v)) {
             middles.insert((u, v), positions.len() as u32);
             positions.push(self.lifted((positions[u as usize] + positions[v as usize]) / 2.0));
         }

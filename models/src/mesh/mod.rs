@@ -4,10 +4,14 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod clean;
+#[cfg(test)]
+mod clean_tests;
 pub mod codec;
 mod fairing;
 pub mod fit;
 pub mod inflate;
+#[cfg(test)]
+mod inflate_tests;
 mod lattice_tiling;
 pub mod mirror;
 pub mod normals;
@@ -20,10 +24,16 @@ pub mod render;
 pub mod shapes;
 mod silhouette;
 pub mod simplify;
+#[cfg(test)]
+mod simplify_tests;
 mod surface;
 #[cfg(test)]
 pub mod test_shapes;
+#[cfg(test)]
+pub(crate) mod test_support;
 pub mod topology;
+
+mod unfold;
 pub mod unwrap;
 pub mod uv;
 

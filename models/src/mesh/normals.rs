@@ -4,9 +4,13 @@ use glam::Vec3;
 
 use super::topology::weld_map;
 
+/// Triangles further from equilateral than this count less: their normal means little.
+const SLIVER: f32 = 0.03;
+
 /// Unit normals: those of the triangles around each vertex, weighted by their
 /// angle there (Thürmer and Wüthrich 1998), which does not depend on how flat
-/// parts are cut into triangles. Vertices with bit-equal positions get the same
+/// parts are cut into triangles. Slivers, whose angle may be wide and whose
+/// normal is noise, count less. Vertices with bit-equal positions get the same
 /// normal, so texture seams do not show. Vertices without area get +Z.
 pub fn smooth_normals(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<Vec3> {
     let weld = weld_map(positions);
@@ -14,7 +18,11 @@ pub fn smooth_normals(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<Vec3> {
     for triangle in triangles {
         let corners = triangle.map(|v| positions[v as usize]);
         let [a, b, c] = corners;
-        let normal = (b - a).cross(c - a).normalize_or_zero();
+        let area = (b - a).cross(c - a);
+        let sides = a.distance_squared(b) + b.distance_squared(c) + c.distance_squared(a);
+        // 1 for an equilateral triangle, towards 0 as the corners line up.
+        let quality = 2.0 * 3f32.sqrt() * area.length() / sides;
+        let normal = area.normalize_or_zero() * (quality / SLIVER).min(1.0);
         for (i, &vertex) in triangle.iter().enumerate() {
             let (ahead, back) = (corners[(i + 1) % 3] - corners[i], corners[(i + 2) % 3] - corners[i]);
             let angle = ahead.cross(back).length().atan2(ahead.dot(back));
@@ -38,6 +46,15 @@ mod tests {
         for (p, n) in positions.iter().zip(smooth_normals(&positions, &triangles)) {
             assert!(n.distance((*p - Vec3::splat(0.5)).normalize()) < 1e-6, "{n} at {p}");
         }
+    }
+
+    #[test]
+    fn a_sliver_standing_on_edge_does_not_darken_its_neighbours() {
+        // A flat fan around a vertex, one face of which is a needle with another normal.
+        let positions = [Vec3::ZERO, Vec3::X, Vec3::Y, Vec3::NEG_X, Vec3::new(-1.0, 1e-4, -1e-3), Vec3::NEG_Y];
+        let triangles = [[0, 1, 2], [0, 2, 4], [0, 4, 3], [0, 3, 5], [0, 5, 1], [3, 4, 1]];
+        let normal = smooth_normals(&positions, &triangles)[1];
+        assert!(normal.z > 0.99, "{normal}");
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! In: a `Silhouette`. Out: h at its nodes with laplacian(h) = -1 per squared
 //! node spacing, h = 0 on the outline and outside.
 //!
-//! The outline cuts the arms of the five-point stencil to their true length, as
-//! in Gibou et al. 2002, "A second-order-accurate symmetric discretization of
-//! the Poisson equation on irregular domains"; here the cell around a node
-//! shrinks with its arms, which makes strips along an axis exact. So h follows
-//! the outline to sub-node accuracy. Solved by conjugate gradients, preconditioned with one
-//! multigrid V-cycle (as in McAdams et al. 2010, "A parallel multigrid Poisson
-//! solver for fluids simulation on large grids").
+//! The outline cuts the arms of the five-point stencil to their true length
+//! (Shortley and Weller 1938), which is exact for discs and strips, so h follows
+//! the outline to sub-node accuracy. These equations are not quite symmetric:
+//! they are solved by truncated conjugate residuals (Orthomin, Vinsome 1976),
+//! preconditioned with one multigrid V-cycle over their symmetric part (as in
+//! McAdams et al. 2010, "A parallel multigrid Poisson solver for fluids
+//! simulation on large grids").
+
+use std::collections::VecDeque;
 
 use glam::Vec2;
 
@@ -19,6 +21,8 @@ use super::silhouette::Silhouette;
 /// Residual at which the solution is good enough, relative to the right-hand side.
 const TOLERANCE: f64 = 1e-4;
 const MAX_ITERATIONS: usize = 60;
+/// Search directions that a new one is made orthogonal to.
+const MEMORY: usize = 4;
 /// Shortest arm, so that nodes almost on the outline do not spoil the numbers.
 const MIN_ARM: f32 = 0.02;
 /// Marks an arm that reaches its neighbour.
@@ -36,36 +40,44 @@ impl<'a> Film<'a> {
         silhouette: &'a Silhouette,
         mut after_iteration: impl FnMut() -> Result<(), E>,
     ) -> Result<Film<'a>, E> {
-        let mut levels = build_levels(silhouette);
+        let arms = arms_of(silhouette);
+        let stencil = Stencil::new(silhouette.width, &arms);
+        let mut levels = build_levels(silhouette.width, silhouette.height, arms);
         let mut x = first_guess(&mut levels);
-        let n = x.len();
-        let mut r = vec![0.0; n];
-        let b_norm = {
-            let fine = &levels[0];
-            fine.for_each(|i| r[i] = fine.load[i] - fine.apply(&x, i));
-            fine.dot(&fine.load, &fine.load).sqrt()
-        };
-        let mut p = vec![0.0; n];
-        let mut q = vec![0.0; n];
-        let mut rho = 0.0;
+        let mut r = vec![0.0; x.len()];
+        levels[0].for_each(|i| r[i] = levels[0].load[i] - stencil.apply(&x, i));
+        let goal = TOLERANCE * levels[0].dot(&levels[0].load, &levels[0].load).sqrt();
+        // Past search directions, what the matrix makes of them, and the length of that squared.
+        let mut past: VecDeque<(Vec<f32>, Vec<f32>, f64)> = VecDeque::new();
         for _ in 0..MAX_ITERATIONS {
-            if levels[0].dot(&r, &r).sqrt() <= TOLERANCE * b_norm {
+            if levels[0].dot(&r, &r).sqrt() <= goal {
                 break;
             }
             after_iteration()?;
             levels[0].b.copy_from_slice(&r);
             v_cycle(&mut levels);
             let fine = &levels[0];
-            let rho_new = fine.dot(&r, &fine.x);
-            let beta = if rho == 0.0 { 0.0 } else { (rho_new / rho) as f32 };
-            rho = rho_new;
-            fine.for_each(|i| p[i] = fine.x[i] + beta * p[i]);
-            fine.for_each(|i| q[i] = fine.apply(&p, i));
-            let alpha = (rho / fine.dot(&p, &q)) as f32;
+            let mut p = fine.x.clone();
+            let mut q = vec![0.0; p.len()];
+            fine.for_each(|i| q[i] = stencil.apply(&p, i));
+            for (old_p, old_q, length) in &past {
+                let share = (fine.dot(&q, old_q) / length) as f32;
+                fine.for_each(|i| {
+                    p[i] -= share * old_p[i];
+                    q[i] -= share * old_q[i];
+                });
+            }
+            let length = fine.dot(&q, &q);
+            if length == 0.0 {
+                break;
+            }
+            let step = (fine.dot(&r, &q) / length) as f32;
             fine.for_each(|i| {
-                x[i] += alpha * p[i];
-                r[i] -= alpha * q[i];
+                x[i] += step * p[i];
+                r[i] -= step * q[i];
             });
+            past.push_front((p, q, length));
+            past.truncate(MEMORY);
         }
         // The exact solution is positive; what is left of the residual must not change that.
         levels[0].for_each(|i| x[i] = x[i].max(0.25 * MIN_ARM));
@@ -92,6 +104,40 @@ impl<'a> Film<'a> {
 fn arm(values: &[f32], node: usize, neighbour: usize) -> f32 {
     let (here, there) = (values[node], values[neighbour]);
     if there > 0.0 { WHOLE } else { here / (here - there) }
+}
+
+/// Arms of the inside nodes: left, right, up, down. Outside nodes have [0; 4].
+fn arms_of(silhouette: &Silhouette) -> Vec<[f32; 4]> {
+    let (width, values) = (silhouette.width, &silhouette.values);
+    let arms = |i: usize| match values[i] > 0.0 {
+        true => [i - 1, i + 1, i - width, i + width].map(|j| arm(values, i, j)),
+        false => [0.0; 4],
+    };
+    (0..values.len()).map(arms).collect()
+}
+
+/// The equations of the finest grid, each multiplied by the area of its node's cell.
+struct Stencil {
+    width: usize,
+    /// Weights of the neighbours left and right, above and below, of the node itself.
+    weights: Vec<[f32; 3]>,
+}
+
+impl Stencil {
+    fn new(width: usize, arms: &[[f32; 4]]) -> Stencil {
+        let weights = |&arms: &[f32; 4]| {
+            let [left, right, up, down] = arms.map(|arm| arm.clamp(MIN_ARM, 1.0));
+            let (across, along) = (0.5 * (up + down), 0.5 * (left + right));
+            [across, along, across * (1.0 / left + 1.0 / right) + along * (1.0 / up + 1.0 / down)]
+        };
+        Stencil { width, weights: arms.iter().map(weights).collect() }
+    }
+
+    /// Row `i` of the matrix times `x`, which is 0 at outside nodes.
+    fn apply(&self, x: &[f32], i: usize) -> f32 {
+        let [across, along, here] = self.weights[i];
+        here * x[i] - across * (x[i - 1] + x[i + 1]) - along * (x[i - self.width] + x[i + self.width])
+    }
 }
 
 /// One grid of the hierarchy. Vectors are 0 at outside nodes.
@@ -151,16 +197,7 @@ fn linked(right: &[f32], down: &[f32], x: &[f32], i: usize, width: usize) -> f32
     right[i - 1] * x[i - 1] + right[i] * x[i + 1] + down[i - width] * x[i - width] + down[i] * x[i + width]
 }
 
-fn build_levels(silhouette: &Silhouette) -> Vec<Level> {
-    let (mut width, mut height) = (silhouette.width, silhouette.height);
-    let values = &silhouette.values;
-    // Arms of the inside nodes: left, right, up, down. Outside nodes have [0; 4].
-    let mut arms: Vec<[f32; 4]> =
-        (0..width * height)
-            .map(|i| {
-                if values[i] > 0.0 { [i - 1, i + 1, i - width, i + width].map(|j| arm(values, i, j)) } else { [0.0; 4] }
-            })
-            .collect();
+fn build_levels(mut width: usize, mut height: usize, mut arms: Vec<[f32; 4]>) -> Vec<Level> {
     let mut area = 1.0;
     let mut levels = vec![level(width, area, &arms)];
     while width.max(height) > 6 {
@@ -229,23 +266,23 @@ fn level(width: usize, area: f32, arms: &[[f32; 4]]) -> Level {
         (0.5 * (left + right), 0.5 * (up + down))
     };
     for &(_, start, end) in &level.runs {
-        for i in start..end {
+        for (i, reach) in arms.iter().enumerate().take(end).skip(start) {
             let (w, h) = sides(i);
             level.load[i] = area * w * h;
-            if arms[i][1] == WHOLE {
+            if reach[1] == WHOLE {
                 level.right[i] = 0.5 * (h + sides(i + 1).1);
             }
-            if arms[i][3] == WHOLE {
+            if reach[3] == WHOLE {
                 level.down[i] = 0.5 * (w + sides(i + width).0);
             }
         }
     }
     for &(_, start, end) in &level.runs {
-        for i in start..end {
+        for (i, reach) in arms.iter().enumerate().take(end).skip(start) {
             let (w, h) = sides(i);
             let links = [level.right[i - 1], level.right[i], level.down[i - width], level.down[i]];
             let widths = [h, h, w, w];
-            let weight = |d: usize| if arms[i][d] == WHOLE { links[d] } else { widths[d] / arms[i][d].max(MIN_ARM) };
+            let weight = |d: usize| if reach[d] == WHOLE { links[d] } else { widths[d] / reach[d].max(MIN_ARM) };
             level.diagonal[i] = (0..4).map(weight).sum();
         }
     }
@@ -309,10 +346,11 @@ fn prolong(fine: &Level, x: &mut [f32], coarse_width: usize, coarse: &[f32]) {
     for &(row, start, end) in &fine.runs {
         let line = row / 2 * coarse_width;
         let below = line + (row & 1) * coarse_width;
-        for i in start..end {
-            let column = i - row * fine.width;
+        let first = start - row * fine.width;
+        for (column, value) in (first..).zip(&mut x[start..end]) {
             let (left, right) = (column / 2, column / 2 + (column & 1));
-            x[i] += 0.25 * (coarse[line + left] + coarse[line + right] + coarse[below + left] + coarse[below + right]);
+            *value +=
+                0.25 * (coarse[line + left] + coarse[line + right] + coarse[below + left] + coarse[below + right]);
         }
     }
 }
@@ -322,11 +360,12 @@ fn restrict(fine: &Level, coarse: &mut Level) {
     let Level { runs, b, width: coarse_width, .. } = coarse;
     let (r, w) = (&fine.r, fine.width);
     for &(row, start, end) in runs.iter() {
-        for j in start..end {
-            let i = 2 * row * w + 2 * (j - row * *coarse_width);
+        let first = start - row * *coarse_width;
+        for (column, out) in (first..).zip(&mut b[start..end]) {
+            let i = 2 * row * w + 2 * column;
             let sides = r[i - 1] + r[i + 1] + r[i - w] + r[i + w];
             let corners = r[i - w - 1] + r[i - w + 1] + r[i + w - 1] + r[i + w + 1];
-            b[j] = r[i] + 0.5 * sides + 0.25 * corners;
+            *out = r[i] + 0.5 * sides + 0.25 * corners;
         }
     }
 }
@@ -364,10 +403,14 @@ mod tests {
         for (i, &h) in film.heights.iter().enumerate() {
             let at = Vec2::new((i % 161) as f32, (i / 161) as f32);
             let expected = ((radius * radius - at.distance_squared(centre)) / 4.0).max(0.0);
-            assert!((h - expected).abs() < 5e-4 * peak, "{h} instead of {expected} at {at}");
-            if at.distance(centre) < radius - 0.1 {
+            // Nodes nearer to the outline than the shortest arm count as that far away.
+            let inset = radius - at.distance(centre);
+            let tolerance = if inset.abs() < MIN_ARM { MIN_ARM * radius / 2.0 } else { 2e-4 * peak };
+            assert!((h - expected).abs() < tolerance, "{h} instead of {expected} at {at}");
+            if inset > 0.3 {
                 let slope = (at - centre) / -2.0;
-                assert!((film.slope(i) - slope).length() < 0.02 * radius, "{} {slope}", film.slope(i));
+                let tolerance = if inset > 2.0 { 0.005 } else { 0.05 };
+                assert!((film.slope(i) - slope).length() < tolerance * radius, "{} {slope}", film.slope(i));
             }
         }
     }

@@ -4,26 +4,23 @@
 //! `FrontView`. Out: an opaque texture. The back gets the picture that the front
 //! shows at the same place, so nothing jumps at the outline.
 
+mod picture;
+
 use ::image::{Rgba, RgbaImage};
-use glam::{Vec2, Vec3};
+use glam::Vec3;
 use rayon::prelude::*;
 
+use self::picture::{Mean, Picture};
 use super::{
     FrontView, Mesh,
     raster::{Camera, Cull, Frame, NOTHING, Projection},
 };
-use crate::image::{fill::fill_unknown, srgb::Srgb};
-
-/// Pixels this opaque show nothing of the background worth mentioning.
-const OPAQUE: u8 = 230;
-
-/// Below this a pixel says nothing about the object's colour.
-const FAINT: u8 = 16;
+use crate::image::fill::fill_unknown;
 
 /// Paints a `size` x `size` texture, alpha 255 everywhere. Texels off the charts
-/// continue the charts' colours, in every mip level. Only colours of opaque
-/// pixels are used where there are any close by: neither what the cutout holds
-/// under transparent pixels nor a fringe of background reaches the texture.
+/// continue the charts' colours, in every mip level. The rim
+/// takes its colour from somewhat inside the outline: neither what the cutout
+/// holds under transparent pixels nor a fringe of background reaches the texture.
 ///
 /// A cutout without a single visible pixel gives a black texture.
 pub fn project(cutout: &RgbaImage, mesh: &Mesh, front: &FrontView, size: u32) -> RgbaImage {
@@ -63,141 +60,6 @@ fn pixels_per_texel(mesh: &Mesh, front: &FrontView, size: u32) -> f32 {
     if in_texture > 0.0 { (in_picture / in_texture).sqrt() as f32 } else { 1.0 }
 }
 
-/// Colours of the object, also beyond its edge.
-struct Picture {
-    width: usize,
-    height: usize,
-    pixels: Vec<[u8; 3]>,
-    /// Pixels of this picture to one of the cutout's.
-    scale: f32,
-    /// Where samples of one texel lie around its centre, in pixels.
-    taps: &'static [Vec2],
-    srgb: Srgb,
-}
-
-impl Picture {
-    fn new(cutout: &RgbaImage, pixels_per_texel: f32) -> Self {
-        let mut scaled = cutout.clone();
-        let mut scale = 1.0;
-        while pixels_per_texel * scale > 2.0 && scaled.width().min(scaled.height()) > 1 {
-            scaled = halved(&scaled);
-            scale /= 2.0;
-        }
-        let mut this = Self {
-            width: scaled.width() as usize,
-            height: scaled.height() as usize,
-            pixels: scaled.pixels().map(|p| [p.0[0], p.0[1], p.0[2]]).collect(),
-            scale,
-            taps: if pixels_per_texel * scale > 1.1 { &FOUR_TAPS } else { &ONE_TAP },
-            srgb: Srgb::tables(),
-        };
-        let mut known: Vec<bool> = scaled.pixels().map(|p| p.0[3] >= OPAQUE).collect();
-        this.replace_edge_colours(&scaled, &mut known);
-        fill_unknown(&mut this.pixels, &mut known, this.width);
-        this
-    }
-
-    /// Translucent pixels take the mean colour of opaque pixels within two
-    /// pixels. Hairs that have none keep what their strongest pixels say.
-    fn replace_edge_colours(&mut self, scaled: &RgbaImage, known: &mut [bool]) {
-        let (width, height) = (self.width, self.height);
-        let source = scaled.as_raw();
-        let is_opaque = |i: usize| source[4 * i + 3] >= OPAQUE;
-        self.pixels.par_chunks_mut(width).zip(known.par_chunks_mut(width)).enumerate().for_each(|(y, (row, known))| {
-            for x in (0..width).filter(|x| (FAINT..OPAQUE).contains(&source[4 * (y * width + x) + 3])) {
-                let around = (y.saturating_sub(2)..(y + 3).min(height))
-                    .flat_map(|v| (x.saturating_sub(2)..(x + 3).min(width)).map(move |u| (u, v)));
-                let mut opaque = WeightedMean::default();
-                let mut any = WeightedMean::default();
-                for (u, v) in around {
-                    let i = v * width + u;
-                    let colour = [source[4 * i], source[4 * i + 1], source[4 * i + 2]];
-                    let near = 1.0 / (1 + u.abs_diff(x).pow(2) + v.abs_diff(y).pow(2)) as f32;
-                    if is_opaque(i) {
-                        opaque.add(colour, near * near);
-                    }
-                    any.add(colour, near * (f32::from(source[4 * i + 3]) / 255.0).powi(4));
-                }
-                row[x] = opaque.get().or_else(|| any.get()).expect("the pixel itself is not faint");
-                known[x] = true;
-            }
-        });
-    }
-
-    /// Colour around a point of the cutout, in its pixels; beyond the border the
-    /// border's colour.
-    fn sample(&self, at: Vec2) -> [u8; 3] {
-        let at = at * self.scale;
-        let mut sum = Vec3::ZERO;
-        for tap in self.taps {
-            sum += self.bilinear(at + *tap);
-        }
-        (sum / self.taps.len() as f32).to_array().map(|v| self.srgb.from_linear(v))
-    }
-
-    fn bilinear(&self, at: Vec2) -> Vec3 {
-        let last = Vec2::new((self.width - 1) as f32, (self.height - 1) as f32);
-        let at = (at - 0.5).clamp(Vec2::ZERO, last);
-        let (x, y) = (at.x as usize, at.y as usize);
-        let (right, below) = ((x + 1).min(self.width - 1), (y + 1).min(self.height - 1));
-        let pixel = |x: usize, y: usize| {
-            let [r, g, b] = self.pixels[y * self.width + x];
-            Vec3::new(self.srgb.to_linear(r), self.srgb.to_linear(g), self.srgb.to_linear(b))
-        };
-        let part = at.fract();
-        let upper = pixel(x, y).lerp(pixel(right, y), part.x);
-        let lower = pixel(x, below).lerp(pixel(right, below), part.x);
-        upper.lerp(lower, part.y)
-    }
-}
-
-static ONE_TAP: [Vec2; 1] = [Vec2::ZERO];
-
-/// A texel that spans one to two pixels, in quarters.
-static FOUR_TAPS: [Vec2; 4] = [Vec2::new(-0.4, -0.4), Vec2::new(0.4, -0.4), Vec2::new(-0.4, 0.4), Vec2::new(0.4, 0.4)];
-
-#[derive(Default)]
-struct WeightedMean {
-    sum: [f32; 3],
-    weight: f32,
-}
-
-impl WeightedMean {
-    fn add(&mut self, colour: [u8; 3], weight: f32) {
-        (0..3).for_each(|k| self.sum[k] += f32::from(colour[k]) * weight);
-        self.weight += weight;
-    }
-
-    fn get(&self) -> Option<[u8; 3]> {
-        (self.weight > 0.0).then(|| self.sum.map(|s| (s / self.weight).round() as u8))
-    }
-}
-
-/// Half the size, rounded up; colours weighted by alpha, in linear light.
-fn halved(image: &RgbaImage) -> RgbaImage {
-    let srgb = Srgb::tables();
-    let (width, height) = (image.width(), image.height());
-    let mut half = RgbaImage::new(width.div_ceil(2), height.div_ceil(2));
-    let row = half.width() as usize * 4;
-    half.par_chunks_mut(row).enumerate().for_each(|(y, pixels)| {
-        for (x, pixel) in pixels.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            let (mut sum, mut weight) = (Vec3::ZERO, 0.0);
-            for (u, v) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                let at = ((2 * x as u32 + u).min(width - 1), (2 * y as u32 + v).min(height - 1));
-                let [r, g, b, a] = image.get_pixel(at.0, at.1).0;
-                let alpha = f32::from(a);
-                sum += Vec3::new(srgb.to_linear(r), srgb.to_linear(g), srgb.to_linear(b)) * alpha;
-                weight += alpha;
-            }
-            if weight > 0.0 {
-                let [r, g, b] = (sum / weight).to_array().map(|v| srgb.from_linear(v));
-                *pixel = [r, g, b, (weight / 4.0).round() as u8];
-            }
-        }
-    });
-    half
-}
-
 /// Texels next to a chart take its colour from there: that is what filtering at
 /// the chart's edge mixes in.
 fn grow(texels: &mut [[u8; 3]], known: &mut [bool], width: usize) {
@@ -206,7 +68,7 @@ fn grow(texels: &mut [[u8; 3]], known: &mut [bool], width: usize) {
     texels.par_chunks_mut(width.max(1)).zip(known.par_chunks_mut(width.max(1))).enumerate().for_each(
         |(y, (row, known))| {
             for x in (0..width).filter(|&x| !was_known[y * width + x]) {
-                let mut mean = WeightedMean::default();
+                let mut mean = Mean::default();
                 for v in y.saturating_sub(1)..(y + 2).min(height) {
                     for u in x.saturating_sub(1)..(x + 2).min(width) {
                         if was_known[v * width + u] {
@@ -221,4 +83,148 @@ fn grow(texels: &mut [[u8; 3]], known: &mut [bool], width: usize) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use glam::Vec2;
+
+    use super::*;
+    use crate::mesh::{
+        raster::silhouette,
+        test_shapes::{lens, ring},
+        unwrap::{PlanarOptions, planar},
+    };
+
+    const SIDE: u32 = 400;
+    const FRONT: FrontView = FrontView { metres_per_pixel: 1.0 / SIDE as f32, origin: Vec2::splat(SIDE as f32 / 2.0) };
+
+    fn unwrapped(mesh: Mesh) -> Mesh {
+        let options = PlanarOptions { padding: 8.0 / 1024.0, spread: 0.5 };
+        Mesh { front: Some(FRONT), ..planar(&mesh, &options).unwrap() }
+    }
+
+    /// What `object` shows where `coverage` says, blended with `behind` along
+    /// the edge and nothing but `behind` outside.
+    fn cutout(mesh: &Mesh, behind: [u8; 3], object: impl Fn(u32, u32) -> [u8; 3]) -> RgbaImage {
+        let coverage = silhouette(mesh, &FRONT, SIDE, SIDE);
+        RgbaImage::from_fn(SIDE, SIDE, |x, y| {
+            let alpha = coverage[(y * SIDE + x) as usize];
+            let part = f32::from(alpha) / 255.0;
+            let [r, g, b] = std::array::from_fn(|k| {
+                (f32::from(object(x, y)[k]) * part + f32::from(behind[k]) * (1.0 - part)).round() as u8
+            });
+            Rgba([r, g, b, alpha])
+        })
+    }
+
+    /// The mesh from the front, unlit, nearest texel.
+    fn front_picture(mesh: &Mesh, texture: &RgbaImage) -> Vec<Option<[u8; 3]>> {
+        let camera = Camera::front(&FRONT, SIDE, SIDE, 1.0, -1.0);
+        let projection = Projection::new(&mesh.positions, &mesh.triangles, &camera, SIDE, SIDE, Cull::Back);
+        let frame = Frame::draw(&projection);
+        let size = texture.width() as f32;
+        (0..SIDE * SIDE)
+            .map(|i| {
+                let hit = frame.hit(&projection, i % SIDE, i / SIDE)?;
+                let [a, b, c] = mesh.triangles[hit.triangle as usize].map(|v| mesh.uvs[v as usize]);
+                let uv = (a * hit.barycentric.x + b * hit.barycentric.y + c * hit.barycentric.z) * size - 0.5;
+                let at = |dx: f32, dy: f32| {
+                    let p = (uv.floor() + Vec2::new(dx, dy)).clamp(Vec2::ZERO, Vec2::splat(size - 1.0));
+                    Vec3::from_array(
+                        texture.get_pixel(p.x as u32, p.y as u32).0[..3]
+                            .try_into()
+                            .map(|rgb: [u8; 3]| rgb.map(f32::from))
+                            .unwrap(),
+                    )
+                };
+                let part = uv - uv.floor();
+                let color =
+                    at(0.0, 0.0).lerp(at(1.0, 0.0), part.x).lerp(at(0.0, 1.0).lerp(at(1.0, 1.0), part.x), part.y);
+                Some(color.to_array().map(|v| v.round() as u8))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn from_the_front_the_mesh_looks_like_the_picture() {
+        let mesh = unwrapped(lens(Vec2::new(0.22, 0.45), 0.15, 40));
+        // A checker whose corners are blurred as far as any camera would.
+        let checker = |x: u32, y: u32| {
+            let wave = |v: u32| ((v as f32 / 20.0 * std::f32::consts::PI).sin() * 6.0).clamp(-1.0, 1.0);
+            let v = (127.5 + 110.0 * wave(x) * wave(y)) as u8;
+            [v, 255 - v, 80]
+        };
+        let cutout = cutout(&mesh, [255, 0, 255], checker);
+        let seen = front_picture(&mesh, &project(&cutout, &mesh, &FRONT, 1024));
+        let is_inside = |x: u32, y: u32| cutout.get_pixel(x, y).0[3] == 255;
+        let (mut squared, mut n) = (0.0, 0);
+        for (x, y) in (2..SIDE - 2).flat_map(|x| (2..SIDE - 2).map(move |y| (x, y))) {
+            if (x - 2..=x + 2).all(|u| (y - 2..=y + 2).all(|v| is_inside(u, v))) {
+                let seen = seen[(y * SIDE + x) as usize].expect("inside the silhouette");
+                for (seen, want) in seen.into_iter().zip(checker(x, y)) {
+                    squared += (f64::from(seen) - f64::from(want)).powi(2);
+                    n += 1;
+                }
+            }
+        }
+        assert!(n > 100_000, "{n}");
+        let psnr = 10.0 * (255.0f64.powi(2) / (squared / f64::from(n))).log10();
+        assert!(psnr >= 30.0, "{psnr} dB");
+    }
+
+    #[test]
+    fn no_background_reaches_any_texel_of_any_mip_level() {
+        for mesh in [lens(Vec2::new(0.3, 0.45), 0.15, 20), ring(0.3, 0.12, 8)].map(unwrapped) {
+            let mut texture = project(&cutout(&mesh, [255, 0, 255], |_, _| [20, 180, 40]), &mesh, &FRONT, 512);
+            while texture.width() > 1 {
+                for p in texture.pixels() {
+                    let [r, g, b, a] = p.0;
+                    assert!(r.abs_diff(20) <= 2 && g.abs_diff(180) <= 2 && b.abs_diff(40) <= 2 && a == 255, "{p:?}");
+                }
+                let half = texture.width() / 2;
+                texture = ::image::imageops::resize(&texture, half, half, ::image::imageops::FilterType::Triangle);
+            }
+        }
+    }
+
+    #[test]
+    fn the_back_shows_the_same_as_the_front_mirrored() {
+        let mesh = unwrapped(lens(Vec2::splat(0.4), 0.2, 24));
+        let texture = project(&cutout(&mesh, [0; 3], |x, y| [(x / 2) as u8, (y / 2) as u8, 9]), &mesh, &FRONT, 512);
+        let color_at = |uv: Vec2| texture.get_pixel((uv.x * 512.0) as u32, (uv.y * 512.0) as u32).0;
+        let at = |p: Vec3| mesh.positions.iter().position(|q| *q == p).map(|v| color_at(mesh.uvs[v]));
+        let mut n = 0;
+        for (p, uv) in mesh.positions.iter().zip(&mesh.uvs).filter(|(p, _)| p.z > 0.0) {
+            if let Some(back) = at(Vec3::new(p.x, p.y, -p.z)) {
+                n += 1;
+                assert!(
+                    color_at(*uv).iter().zip(back).all(|(f, b)| f.abs_diff(b) <= 3),
+                    "{p}: {:?}, {back:?}",
+                    color_at(*uv)
+                );
+            }
+        }
+        assert!(n > 1000, "{n}");
+    }
+
+    #[test]
+    fn hair_thinner_than_the_edge_keeps_its_colour() {
+        // One pixel wide and half transparent, on a magenta ground.
+        let mesh = unwrapped(lens(Vec2::new(0.01, 0.45), 0.01, 8));
+        let cutout = RgbaImage::from_fn(SIDE, SIDE, |x, y| match x.abs_diff(SIDE / 2) {
+            0 if (20..380).contains(&y) => Rgba([10, 20, 200, 120]),
+            _ => Rgba([255, 0, 255, 0]),
+        });
+        let texture = project(&cutout, &mesh, &FRONT, 256);
+        assert!(texture.pixels().all(|p| p.0 == [10, 20, 200, 255]));
+    }
+
+    #[test]
+    fn pictures_without_an_object_and_tiny_pictures_are_survived() {
+        let mesh = unwrapped(lens(Vec2::splat(0.4), 0.2, 4));
+        assert!(project(&RgbaImage::new(50, 40), &mesh, &FRONT, 64).pixels().all(|p| p.0[3] == 255));
+        let one = RgbaImage::from_pixel(1, 1, Rgba([1, 2, 3, 255]));
+        assert!(project(&one, &mesh, &FRONT, 64).pixels().all(|p| p.0 == [1, 2, 3, 255]));
+    }
 }

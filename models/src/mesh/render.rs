@@ -1,8 +1,8 @@
 //! A lit picture of a mesh: three-quarter view, studio light, soft shadows.
 //!
 //! In: mesh and its maps. Out: sRGB pixels. 4x4 samples a pixel decide what is
-//! visible, every quarter of a pixel is shaded for itself. Equal input gives
-//! equal bytes, whatever the number of threads.
+//! visible, every quarter of a pixel reads the texture for itself. Equal input
+//! gives equal bytes, whatever the number of threads.
 
 mod light;
 mod shade;
@@ -54,7 +54,7 @@ const FOV: f32 = 0.5;
 /// Free space around the object, relative to the picture.
 const MARGIN: f32 = 0.085;
 
-/// Samples along a side of a pixel, and of the part of it that is shaded as one.
+/// Samples along a side of a pixel, and of each of its quarters.
 const SAMPLES: u32 = 4;
 const SHADED: u32 = 2;
 
@@ -133,44 +133,59 @@ struct Scene<'a> {
     background: Background,
 }
 
+/// What a pixel shows of one face, for each quarter of the pixel.
+#[derive(Clone, Copy, Default)]
+struct Patch {
+    face: u32,
+    n_samples: [f32; 4],
+    /// Of the samples' places, in samples from the pixel's corner.
+    sums: [Vec2; 4],
+}
+
 impl Scene<'_> {
     /// sRGB pixel (x, y + first_row) from the samples of the band.
     fn pixel(&self, projection: &Projection, faces: &[u32], first_row: u32, x: u32, y: u32) -> [u8; 4] {
-        let mut color = Vec3::ZERO;
-        let mut n_covered = 0;
-        for part in 0..(SAMPLES / SHADED).pow(2) {
-            let parts = SAMPLES / SHADED;
-            let (left, top) = (x * SAMPLES + part % parts * SHADED, y * SAMPLES + part / parts * SHADED);
-            // Of each face the number of samples and where their middle is.
-            let mut seen = [(NOTHING, 0, Vec2::ZERO); (SHADED * SHADED) as usize];
-            let mut n_seen = 0;
-            for (dx, dy) in (0..SHADED * SHADED).map(|i| (i % SHADED, i / SHADED)) {
-                let face = faces[((top + dy) * projection.width + left + dx) as usize];
+        let center = Vec2::new(x as f32, (y + first_row) as f32) + 0.5;
+        let size = projection.width as f32 / SAMPLES as f32;
+        let row = |dy: u32| {
+            let start = ((y * SAMPLES + dy) * projection.width + x * SAMPLES) as usize;
+            &faces[start..start + SAMPLES as usize]
+        };
+        if (0..SAMPLES).all(|dy| row(dy).iter().all(|&face| face == NOTHING)) {
+            return self.compose(Vec3::ZERO, 0.0, center, size);
+        }
+        let corner = (center - 0.5) * SAMPLES as f32;
+        let mut patches = [Patch::default(); (SAMPLES * SAMPLES) as usize];
+        let mut n_patches = 0;
+        for dy in 0..SAMPLES {
+            for (dx, &face) in (0..SAMPLES).zip(row(dy)) {
                 if face == NOTHING {
                     continue;
                 }
-                let slot = seen[..n_seen].iter().position(|s| s.0 == face).unwrap_or_else(|| {
-                    n_seen += 1;
-                    n_seen - 1
-                });
-                let (_, n, sum) = seen[slot];
-                seen[slot] = (face, n + 1, sum + Vec2::new(dx as f32, dy as f32) + 0.5);
-            }
-            for &(face, n, sum) in &seen[..n_seen] {
-                let corner = Vec2::new(left as f32, (top + first_row * SAMPLES) as f32);
-                color += self.surface(projection, face, corner + sum / n as f32) * n as f32;
-                n_covered += n;
+                let known = patches[..n_patches].iter().position(|p| p.face == face);
+                let patch = &mut patches[known.unwrap_or(n_patches)];
+                n_patches += usize::from(known.is_none());
+                patch.face = face;
+                patch.n_samples[(dy / SHADED * SHADED + dx / SHADED) as usize] += 1.0;
+                patch.sums[(dy / SHADED * SHADED + dx / SHADED) as usize] += Vec2::new(dx as f32, dy as f32) + 0.5;
             }
         }
+        let (mut color, mut covered) = (Vec3::ZERO, 0.0);
+        for patch in &patches[..n_patches] {
+            let n: f32 = patch.n_samples.iter().sum();
+            color += self.surface(projection, patch, corner) * n;
+            covered += n;
+        }
         let all = (SAMPLES * SAMPLES) as f32;
-        let covered = n_covered as f32 / all;
-        let center = Vec2::new(x as f32, (y + first_row) as f32) + 0.5;
-        self.compose(color / all, covered, center, projection.width as f32 / SAMPLES as f32)
+        self.compose(color / all, covered / all, center, size)
     }
 
-    /// Tone-mapped linear colour of a face at a place of the sample grid.
-    fn surface(&self, projection: &Projection, face: u32, at: Vec2) -> Vec3 {
-        let hit = projection.hit(face, at);
+    /// Tone-mapped linear colour of what a pixel shows of one face. The texture is
+    /// read once for each quarter of the pixel, light computed once.
+    fn surface(&self, projection: &Projection, patch: &Patch, corner: Vec2) -> Vec3 {
+        let n: f32 = patch.n_samples.iter().sum();
+        let middle = patch.sums.iter().sum::<Vec2>() / n;
+        let hit = projection.hit(patch.face, corner + middle);
         let triangle = self.mesh.triangles[hit.triangle as usize];
         let [a, b, c] = triangle.map(|v| v as usize);
         let weights = hit.barycentric;
@@ -181,7 +196,6 @@ impl Scene<'_> {
             [] => (corners[1] - corners[0]).cross(corners[2] - corners[0]),
             n => n[a] * weights.x + n[b] * weights.y + n[c] * weights.z,
         };
-        let normal = normal.normalize_or(towards_eye);
         let light = match &self.lighting.vertices[..] {
             [] => Visibility { key: 1.0, sky: 1.0 },
             l => Visibility {
@@ -189,15 +203,23 @@ impl Scene<'_> {
                 sky: l[a].sky * weights.x + l[b].sky * weights.y + l[c].sky * weights.z,
             },
         };
-        let uv = match &self.mesh.uvs[..] {
-            [] => Vec2::ZERO,
-            uv => uv[a] * weights.x + uv[b] * weights.y + uv[c] * weights.z,
+        let level = self.levels[hit.triangle as usize];
+        let base_color = match &self.mesh.uvs[..] {
+            [] => self.texture.sample(Vec2::ZERO, level),
+            uv => {
+                let mut sum = Vec3::ZERO;
+                for (&n, &places) in patch.n_samples.iter().zip(&patch.sums).filter(|(n, _)| **n > 0.0) {
+                    let weights = projection.hit(patch.face, corner + places / n).barycentric;
+                    sum += self.texture.sample(uv[a] * weights.x + uv[b] * weights.y + uv[c] * weights.z, level) * n;
+                }
+                sum / n
+            }
         };
         tone(self.studio.shade(&Surface {
-            base_color: self.texture.sample(uv, self.levels[hit.triangle as usize]),
+            base_color,
             roughness: self.maps.roughness,
             metallic: self.maps.metallic,
-            normal,
+            normal: normal.normalize_or(towards_eye),
             towards_eye,
             light,
         }))
@@ -236,7 +258,9 @@ impl Scene<'_> {
             return 0.0;
         }
         let at = self.eye + ray * along;
-        SHADOW * self.studio.shadow(self.lighting.ground(at.x, at.z))
+        // No shadow is cut off by the frame.
+        let inwards = (1.0 - (pixel / size * 2.0 - 1.0).abs()).min_element();
+        SHADOW * smoothstep(0.0, 0.14, inwards) * self.studio.shadow(self.lighting.ground(at.x, at.z))
     }
 }
 
@@ -257,8 +281,18 @@ fn place_camera(points: &[Vec3], [right, up, back]: [Vec3; 3]) -> Vec3 {
     };
     let [(left, rightmost), (bottom, top)] = [span(right), span(up)];
     let distance = (rightmost - left).max(top - bottom) / (2.0 * tan);
-    let deepest = points.iter().map(|p| back.dot(*p)).fold(f32::NEG_INFINITY, f32::max);
-    right * (left + rightmost) / 2.0 + up * (bottom + top) / 2.0 + back * distance.max(deepest + 1e-3)
+    let nearest = points.iter().map(|p| back.dot(*p)).fold(f32::NEG_INFINITY, f32::max);
+    let distance = distance.max(nearest + 1e-3 * (1.0 + nearest.abs()));
+    // Along the axis with room to spare the picture's middle is not yet the
+    // object's: each step takes away most of what is missing.
+    let centred = |axis: Vec3, start: f32| {
+        (0..6).fold(start, |at, _| {
+            let seen = points.iter().map(|p| (axis.dot(*p) - at) / (distance - back.dot(*p)));
+            let (low, high) = seen.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+            at + (low + high) / 2.0 * (distance - nearest)
+        })
+    };
+    right * centred(right, (left + rightmost) / 2.0) + up * centred(up, (bottom + top) / 2.0) + back * distance
 }
 
 /// For each triangle the texture level whose texels are as large as a quarter pixel.
@@ -275,4 +309,96 @@ fn mip_levels(mesh: &Mesh, texture: &RgbaImage, projection: &Projection) -> Vec<
         levels[triangle as usize] = (texels / shaded.max(1e-6)).max(1e-6).log2() / 2.0;
     }
     levels
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::Rgba;
+
+    use super::*;
+    use crate::mesh::test_shapes::{cuboid, lens};
+
+    fn maps(color: [u8; 3]) -> Maps {
+        let [r, g, b] = color;
+        Maps { base_color: RgbaImage::from_pixel(4, 4, Rgba([r, g, b, 255])), roughness: 0.8, metallic: 0.0 }
+    }
+
+    fn ball() -> Mesh {
+        let mut mesh = lens(Vec2::splat(0.5), 0.5, 24);
+        mesh.positions.iter_mut().for_each(|p| p.y += 0.5);
+        mesh
+    }
+
+    fn transparent(size: u32) -> Look {
+        Look { size, background: Background::Transparent, ..Look::default() }
+    }
+
+    /// Columns and rows, first and last, whose pixels are opaque.
+    fn opaque_box(picture: &RgbaImage) -> [u32; 4] {
+        let all = picture.enumerate_pixels().filter(|(_, _, p)| p.0[3] == 255);
+        all.fold([u32::MAX, 0, u32::MAX, 0], |[l, r, t, b], (x, y, _)| [l.min(x), r.max(x), t.min(y), b.max(y)])
+    }
+
+    #[test]
+    fn the_object_fills_the_frame_up_to_the_margin() {
+        for mesh in
+            [ball(), cuboid(Vec3::new(7.0, 1.0, -3.0), Vec3::new(3.0, 1.0, 0.2)), lens(Vec2::new(0.06, 0.3), 0.05, 20)]
+        {
+            let [left, right, top, bottom] = opaque_box(&render(&mesh, &maps([200; 3]), &transparent(200)));
+            let longer = (right - left).max(bottom - top) as f32 + 1.0;
+            assert!((longer / 200.0 - (1.0 - 2.0 * MARGIN)).abs() < 0.02, "{longer}");
+            assert!((left + right).abs_diff(199) <= 3 && (top + bottom).abs_diff(199) <= 3);
+        }
+    }
+
+    #[test]
+    fn colours_survive_the_light() {
+        let color = [180, 90, 40];
+        let picture = render(&ball(), &maps(color), &transparent(128));
+        let lit: Vec<_> = picture.pixels().filter(|p| p.0[3] == 255).collect();
+        let mean: [f32; 3] =
+            std::array::from_fn(|k| lit.iter().map(|p| f32::from(p.0[k])).sum::<f32>() / lit.len() as f32);
+        for (seen, want) in mean.iter().zip(color) {
+            assert!((seen / f32::from(want) - 0.9).abs() < 0.2, "{mean:?} of {color:?}");
+        }
+    }
+
+    #[test]
+    fn light_comes_from_above_on_the_left_and_the_ground_is_dark_below() {
+        let picture = render(&ball(), &maps([128; 3]), &Look { size: 200, ..Look::default() });
+        let at = |x: u32, y: u32| picture.get_pixel(x, y).0[1];
+        assert!(at(70, 60) > at(140, 140) + 40, "{} {}", at(70, 60), at(140, 140));
+        // Just below the ball, and in a corner.
+        assert!(at(108, 186) + 40 < at(4, 195), "{} {}", at(108, 186), at(4, 195));
+        assert!(picture.pixels().all(|p| p.0[3] == 255));
+    }
+
+    #[test]
+    fn edges_are_smooth() {
+        let picture = render(&ball(), &maps([10; 3]), &Look { size: 200, elevation: 0.0, ..Look::default() });
+        // Along the left half of the middle row, from background to ball.
+        let row: Vec<u8> = (0..100).map(|x| picture.get_pixel(x, 60).0[1]).collect();
+        let between = row.iter().filter(|v| (60..160).contains(*v)).count();
+        assert!((1..=3).contains(&between), "{row:?}");
+    }
+
+    #[test]
+    fn equal_input_gives_equal_bytes_on_any_number_of_threads() {
+        let draw = || render(&ball(), &maps([128; 3]), &Look { size: 96, ..Look::default() });
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(draw);
+        let together = rayon::ThreadPoolBuilder::new().num_threads(5).build().unwrap().install(draw);
+        assert!(alone == together);
+    }
+
+    #[test]
+    fn nothing_flat_and_upside_down_are_survived() {
+        let look = Look { size: 64, ..Look::default() };
+        let empty = render(&Mesh::default(), &maps([128; 3]), &look);
+        assert!(empty.pixels().all(|p| p.0[0] > 150));
+        let flat = Mesh { positions: vec![Vec3::ZERO; 3], triangles: vec![[0, 1, 2]], ..Mesh::default() };
+        assert_eq!(render(&flat, &maps([128; 3]), &look).dimensions(), (64, 64));
+        let below = Look { elevation: -80.0, azimuth: 180.0, ..look };
+        assert_eq!(render(&ball(), &maps([128; 3]), &below).dimensions(), (64, 64));
+        assert_eq!(render(&ball(), &maps([128; 3]), &Look { size: 0, ..look }).dimensions(), (0, 0));
+    }
 }

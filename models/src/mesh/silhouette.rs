@@ -18,6 +18,8 @@ const SPECK_SHARE: f64 = 1.0 / 5000.0;
 const FINEST: f64 = 1024.0;
 /// Small pictures gain no detail from more nodes per pixel than this.
 const MAX_NODES_PER_PIXEL: f64 = 8.0;
+/// Pictures that lack less than this factor keep their pixels: interpolation costs more than it gives.
+const WORTH_REFINING: f64 = 1.5;
 /// Nodes outside on each side, so that neighbours of inside nodes always exist.
 const MARGIN: usize = 3;
 /// The number of cells along each side is a multiple of this.
@@ -39,8 +41,8 @@ pub struct Silhouette {
 }
 
 impl Silhouette {
-    /// `resolution` is the number of nodes wanted along the longer side; pictures
-    /// that show more are kept at up to 1024, smaller ones are interpolated.
+    /// `resolution` is about the number of nodes wanted along the longer side;
+    /// pictures that show more are kept at up to 1024, much smaller ones are interpolated.
     pub fn of(cutout: &RgbaImage, resolution: usize) -> Result<Silhouette, StageError> {
         let [x0, y0, x1, y1] = bounds(cutout.width() as usize, cutout.height() as usize, |x, y| {
             cutout.get_pixel(x as u32, y as u32).0[3] >= 128
@@ -53,7 +55,7 @@ impl Silhouette {
         fair(&mut lattice);
 
         let factor = (resolution as f64 / long).min(MAX_NODES_PER_PIXEL);
-        if factor > 1.0 {
+        if factor >= WORTH_REFINING {
             lattice = refine(&lattice, factor);
         }
         let [x0, y0, x1, y1] = bounds(lattice.width, lattice.height, |x, y| lattice.is_inside(x, y))
@@ -206,9 +208,9 @@ fn refine(coarse: &Silhouette, factor: f64) -> Silhouette {
         .collect();
     for y in 0..height {
         let (first, taps) = spline_taps(y as f64 / factor);
-        for x in 0..width {
+        for (x, out) in fine.values[y * width..][..width].iter_mut().enumerate() {
             let value = apply_taps(|i| rows[(first + i).saturating_sub(1).min(rows.len() - 1)][x], &taps);
-            fine.values[y * width + x] = if value.abs() < 1e-4 { -1e-4 } else { value };
+            *out = if value.abs() < 1e-4 { -1e-4 } else { value };
         }
     }
     fine

@@ -9,7 +9,9 @@ use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
     image::{
-        border, components, edge_color, given_alpha, grab_cut,
+        border,
+        components::{Keep, keep_object},
+        edge_color, given_alpha, grab_cut, judge,
         matte::matte,
         oklab,
         plane::{Plane, fit, shrink, shrink_rgb},
@@ -48,8 +50,9 @@ pub const STAGE: Stage = Stage {
 const SMALLEST_SIDE: u32 = 8;
 /// Longest side at which outlines are cut; beyond it the guided filter takes over.
 const FINE_SIDE: usize = 1280;
-/// Holes of the object below this share of its area are filled.
-const PINHOLE: f32 = 0.0004;
+/// What belongs to an object before a plain background, and among other things.
+const KEEP_PLAIN: Keep = Keep { smallest_part: 0.01, pinhole: 0.0004 };
+const KEEP_BUSY: Keep = Keep { smallest_part: 0.06, pinhole: 0.002 };
 
 const N_STEPS: u32 = 11;
 
@@ -74,7 +77,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     for (pixel, alpha) in cutout.pixels_mut().zip(&alpha.data) {
         pixel.0[3] = *alpha;
     }
-    edge_color::extend_colors(&mut cutout);
+    edge_color::extend_colors(&mut cutout, &|| cx.check_cancel())?;
     asset.set_image(Slot::Cutout, cutout);
     cx.step(N_STEPS, N_STEPS)
 }
@@ -91,9 +94,13 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
     cx.step(2, N_STEPS)?;
     let poll = |n_cuts: usize| cx.step(2 + n_cuts as u32, N_STEPS);
     let mut segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
-    let object = components::keep_object(&segmentation.labels, PINHOLE);
-    let measures = crate::image::judge::measure(&coarse, &border, &segmentation, &object);
-    println!("{measures:.3?} plain {:?}", border.surface.as_ref().map(|s| (s.sigma, s.inliers)));
+    let keep = if border.surface.is_some() { KEEP_PLAIN } else { KEEP_BUSY };
+    let object = keep_object(&segmentation.labels, &keep);
+    let measures = judge::measure(&coarse, &border, &segmentation, &object);
+    if let Some(objection) = measures.objection(border.surface.is_some()) {
+        tracing::debug!(objection, ?measures, "no clear object");
+        return Err(no_object());
+    }
     segmentation.labels = object;
     cx.step(8, N_STEPS)?;
 
@@ -106,7 +113,7 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
         let first = side / 2 == coarse_width.max(coarse_height);
         segmentation.labels = grab_cut::refine(&level, &segmentation, first, &|| cx.check_cancel())?;
     }
-    let mask = components::keep_object(&segmentation.labels, PINHOLE);
+    let mask = keep_object(&segmentation.labels, &keep);
     cx.step(9, N_STEPS)?;
     Ok(matte(image, &rgb, &mask))
 }
@@ -114,3 +121,6 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
 fn no_object() -> StageError {
     StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }
+
+#[cfg(test)]
+mod tests;

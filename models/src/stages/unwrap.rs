@@ -61,3 +61,57 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     asset.set_mesh(unwrapped);
     cx.step(1, 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        cx::CancelToken,
+        mesh::{Mesh, test_shapes::lens, uv::measure},
+        stage::Settings,
+    };
+
+    fn unwrap(mesh: Mesh, cancel: CancelToken) -> Result<Asset, StageError> {
+        let settings = Settings::from([
+            ("padding".to_owned(), json!(8.0)),
+            ("size".to_owned(), json!(1024)),
+            ("spread".to_owned(), json!(0.5)),
+        ]);
+        let cx = StageCx { engine: "planar", settings: &settings, cancel, progress: &|_| {} };
+        let mut asset = Asset::default();
+        asset.set_mesh(mesh);
+        run(&cx, &mut asset).map(|()| asset)
+    }
+
+    #[test]
+    fn equal_meshes_get_equal_layouts() {
+        let [a, b] = [(); 2].map(|()| {
+            let asset = unwrap(lens([0.4, 0.5].into(), 0.2, 20), CancelToken::default()).unwrap();
+            asset.mesh().unwrap().to_bytes().unwrap()
+        });
+        assert!(a == b);
+        let mesh = Mesh::from_bytes(&a).unwrap();
+        assert_eq!(measure(&mesh.uvs, &mesh.triangles, 1024).overlap, 0.0);
+    }
+
+    #[test]
+    fn what_is_no_pillow_is_refused_with_figures() {
+        let mut mesh = lens([0.4, 0.5].into(), 0.2, 8);
+        let n = mesh.positions.len() as u32;
+        mesh.positions.extend(mesh.positions.clone().iter().map(|p| *p - glam::Vec3::Z));
+        mesh.normals.extend(mesh.normals.clone());
+        mesh.triangles.extend(mesh.triangles.clone().iter().map(|t| t.map(|v| v + n)));
+        let error = unwrap(mesh, CancelToken::default()).unwrap_err();
+        assert_eq!(error.kind, StageErrorKind::Unsupported);
+        assert!(error.message.contains("% of the surface"), "{error}");
+    }
+
+    #[test]
+    fn a_cancelled_job_stops() {
+        let cancel = CancelToken::default();
+        cancel.cancel();
+        assert_eq!(unwrap(Mesh::default(), cancel).unwrap_err().kind, StageErrorKind::Cancelled);
+    }
+}

@@ -18,6 +18,9 @@ use super::{
 /// Face number of a pixel that shows no face.
 pub const NOTHING: u32 = u32::MAX;
 
+/// Triangles that reach farther, in pixels, are cut before they are scanned.
+const FAR: f64 = MAX_COORDINATE / 2.0;
+
 /// Rows that are drawn together.
 const BAND: u32 = 32;
 
@@ -28,6 +31,18 @@ pub enum Cull {
     Back,
     /// Leaves out faces that wind counter-clockwise in the picture.
     Front,
+}
+
+impl Cull {
+    /// `area` is that of the face in the picture. y runs down there, so
+    /// counter-clockwise means negative.
+    fn leaves_out(self, area: f64) -> bool {
+        match self {
+            Cull::Nothing => false,
+            Cull::Back => area > 0.0,
+            Cull::Front => area < 0.0,
+        }
+    }
 }
 
 /// A point of the visible surface.
@@ -81,7 +96,9 @@ impl Projection {
                 DVec4::new((c.w + c.x) * half.x, (c.w - c.y) * half.y, c.z, c.w)
             })
             .collect();
-        let mut this = Self { width, height, faces: Vec::new(), pieces: Vec::new() };
+        let half = triangles.len() / 2 + 1;
+        let (faces, pieces) = (Vec::with_capacity(half), Vec::with_capacity(half));
+        let mut this = Self { width, height, faces, pieces };
         for (index, triangle) in triangles.iter().enumerate() {
             this.add(index as u32, triangle.map(|v| corners[v as usize]), cull);
         }
@@ -89,41 +106,36 @@ impl Projection {
     }
 
     fn add(&mut self, triangle: u32, corners: [DVec4; 3], cull: Cull) {
-        if corners.iter().all(|c| is_near_enough(*c) <= 0.0) {
+        let pixels = corners.map(|c| c.truncate().truncate() / c.w);
+        let is_near = corners.map(|c| is_near_enough(c) >= 0.0);
+        let is_whole = is_near == [true; 3] && pixels.iter().all(|p| p.abs().max_element() < FAR);
+        let doubled_area = (pixels[1] - pixels[0]).perp_dot(pixels[2] - pixels[0]);
+        if is_near == [false; 3] || (is_whole && cull.leaves_out(doubled_area)) {
             return;
         }
-        let in_front = corners.iter().find(|c| is_near_enough(**c) > 0.0).expect("not all are too near");
-        let size = DVec2::new(f64::from(self.width), f64::from(self.height));
-        let anchor = (in_front.truncate().truncate() / in_front.w).floor().clamp(DVec2::ZERO, size);
+        let anchor = match is_near.iter().position(|near| *near) {
+            Some(k) => pixels[k].floor().clamp(DVec2::ZERO, DVec2::new(self.width.into(), self.height.into())),
+            None => DVec2::ZERO,
+        };
         let columns = corners.map(|c| DVec3::new(c.x - anchor.x * c.w, c.y - anchor.y * c.w, c.w));
         let matrix = DMat3::from_cols(columns[0], columns[1], columns[2]);
         let determinant = matrix.determinant();
-        // y runs down in the picture, so counter-clockwise means a negative area.
-        let culled = match cull {
-            Cull::Nothing => false,
-            Cull::Back => determinant > 0.0,
-            Cull::Front => determinant < 0.0,
-        };
-        if culled || determinant == 0.0 || !determinant.is_finite() {
+        if cull.leaves_out(determinant) || determinant == 0.0 || !determinant.is_finite() {
             return;
         }
 
         let face = self.faces.len() as u32;
         let n_pieces = self.pieces.len();
-        let limit = MAX_COORDINATE / 2.0;
-        let pixels = corners.map(|c| c.truncate().truncate() / c.w);
-        if corners.iter().all(|c| is_near_enough(*c) >= 0.0) && pixels.iter().all(|p| p.abs().max_element() < limit) {
+        if is_whole {
             self.pieces.extend(ScanTriangle::new(pixels).map(|t| (t, face)));
         } else {
-            let polygon = clip(&corners, limit);
+            let polygon = clip(&corners, FAR);
             let pixels: Vec<DVec2> = polygon.iter().map(|c| c.truncate().truncate() / c.w).collect();
             for i in 2..pixels.len() {
                 self.pieces.extend(ScanTriangle::new([pixels[0], pixels[i - 1], pixels[i]]).map(|t| (t, face)));
             }
         }
         if self.pieces.len() > n_pieces {
-            let all_in_front = corners.iter().all(|c| is_near_enough(*c) >= 0.0);
-            let area = (pixels[1] - pixels[0]).perp_dot(pixels[2] - pixels[0]).abs() / 2.0;
             let rows = matrix.inverse().transpose();
             let depth = rows * DVec3::new(corners[0].z, corners[1].z, corners[2].z);
             self.faces.push(Face {
@@ -131,7 +143,7 @@ impl Projection {
                 anchor: anchor.as_vec2(),
                 weight_over_w: [rows.x_axis, rows.y_axis, rows.z_axis].map(|r| r.as_vec3()),
                 depth: depth.as_vec3(),
-                area: if all_in_front { area as f32 } else { f32::INFINITY },
+                area: if is_near == [true; 3] { (doubled_area.abs() / 2.0) as f32 } else { f32::INFINITY },
             });
         }
     }

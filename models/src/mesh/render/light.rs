@@ -4,21 +4,32 @@
 use glam::{Vec2, Vec3};
 use rayon::prelude::*;
 
+use super::shade::smoothstep;
 use crate::mesh::{
     Mesh,
     raster::{Camera, Cull, Frame, Projection},
 };
 
 /// Lights that stand in for the key light's disc, and for the sky.
-const N_KEY: usize = 14;
-const N_SKY: usize = 18;
+const N_KEY: usize = 9;
+const N_SKY: usize = 13;
 
 /// Half the opening angle of the key light, in radians.
-const KEY_RADIUS: f32 = 0.14;
+const KEY_RADIUS: f32 = 0.18;
 
 /// Texels along a side of a depth map, and of the ground.
-const MAP: u32 = 160;
-const GROUND: usize = 128;
+const MAP: u32 = 144;
+const GROUND: usize = 160;
+
+/// Side of the lit piece of ground, and where shadows start to fade and end, in
+/// radii of the object.
+const GROUND_SIDE: f32 = 3.4;
+const FADE: [f32; 2] = [0.8, 1.65];
+
+/// Height below which things darken the ground they almost touch, in radii of
+/// the object, and how much.
+const CONTACT_HEIGHT: f32 = 0.14;
+const CONTACT: f32 = 0.8;
 
 /// Shares of the key light and of the sky that arrive: 0 none, 1 all.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,37 +76,48 @@ impl Lighting {
             .map(|(&p, &n)| gather(&lamps, p + n * texel * 1.5, n, texel))
             .collect();
 
-        // The shadow of the highest point at the sky's lowest lamps is faded out anyway.
-        let ground_side = 4.0 * half;
+        let ground_side = GROUND_SIDE * half;
         let ground_low = Vec2::new(centre.x, centre.z) - ground_side / 2.0;
-        let step = ground_side / (GROUND - 1) as f32;
-        let ground = (0..GROUND * GROUND)
+        let step = ground_side / GROUND as f32;
+        let contact = contact(mesh, Vec3::new(centre.x, low.y, centre.z), ground_side / 2.0, CONTACT_HEIGHT * half);
+        let arriving: Vec<Visibility> = (0..GROUND * GROUND)
             .into_par_iter()
             .map(|i| {
-                let at = ground_low + Vec2::new((i % GROUND) as f32, (i / GROUND) as f32) * step;
-                gather(&lamps, Vec3::new(at.x, low.y, at.y), Vec3::Y, texel)
+                let at = ground_low + Vec2::new((i % GROUND) as f32 + 0.5, (i / GROUND) as f32 + 0.5) * step;
+                // The ground casts no shadow, hence no bias.
+                gather(&lamps, Vec3::new(at.x, low.y, at.y), Vec3::Y, 0.0)
             })
             .collect();
-        Self { vertices, ground: blurred(ground), ground_low, ground_side }
+        // Hides that the lamps are few.
+        let [key, sky] = [|v: &Visibility| v.key, |v: &Visibility| v.sky]
+            .map(|share| blurred(arriving.iter().map(share).collect(), 5));
+        let ground = (0..GROUND * GROUND)
+            .map(|i| {
+                let from_centre = Vec2::new((i % GROUND) as f32, (i / GROUND) as f32) - (GROUND as f32 - 1.0) / 2.0;
+                let fade = smoothstep(FADE[0], FADE[1], from_centre.length() * step / half);
+                let arriving = mix(Visibility { key: key[i], sky: sky[i] }, ALL, fade);
+                mix(arriving, Visibility::default(), contact[i] * CONTACT)
+            })
+            .collect();
+        Self { vertices, ground, ground_low, ground_side }
     }
 
     /// What arrives at a point of the ground plane; everything does far away.
     pub fn ground(&self, x: f32, z: f32) -> Visibility {
-        let at = (Vec2::new(x, z) - self.ground_low) / self.ground_side;
-        let from_centre = (at - 0.5).length() * 2.0;
-        let at = at * (GROUND - 1) as f32;
+        let at = (Vec2::new(x, z) - self.ground_low) / self.ground_side * GROUND as f32 - 0.5;
         if !(at.min_element() >= 0.0 && at.max_element() < (GROUND - 1) as f32) {
-            return Visibility { key: 1.0, sky: 1.0 };
+            return ALL;
         }
         let (column, row) = (at.x as usize, at.y as usize);
-        let part = at.fract();
+        let part = at - Vec2::new(column as f32, row as f32);
         let texel = |dx, dy| self.ground[(row + dy) * GROUND + column + dx];
         let upper = mix(texel(0, 0), texel(1, 0), part.x);
         let lower = mix(texel(0, 1), texel(1, 1), part.x);
-        let fade = ((from_centre - 0.5) / 0.5).clamp(0.0, 1.0);
-        mix(mix(upper, lower, part.y), Visibility { key: 1.0, sky: 1.0 }, fade * fade * (3.0 - 2.0 * fade))
+        mix(upper, lower, part.y)
     }
 }
+
+const ALL: Visibility = Visibility { key: 1.0, sky: 1.0 };
 
 fn mix(a: Visibility, b: Visibility, part: f32) -> Visibility {
     Visibility { key: a.key + (b.key - a.key) * part, sky: a.sky + (b.sky - a.sky) * part }
@@ -158,18 +180,31 @@ fn spiral(i: usize, n: usize) -> Vec2 {
     Vec2::from_angle(i as f32 * 2.399_963) * radius
 }
 
-/// Hides that the lamps are few: binomial, three texels wide, twice.
-fn blurred(mut ground: Vec<Visibility>) -> Vec<Visibility> {
-    for _ in 0..2 {
-        for stride in [1, GROUND] {
-            let before = ground.clone();
-            for (i, texel) in ground.iter_mut().enumerate() {
-                let place = i / stride % GROUND;
-                if place > 0 && place + 1 < GROUND {
-                    *texel = mix(mix(before[i - stride], before[i + stride], 0.5), before[i], 0.5);
-                }
-            }
+/// For each place of the ground how closely something hovers over it, 0..=1,
+/// seen from below: 1 at height 0, 0 at `height` and above.
+fn contact(mesh: &Mesh, centre: Vec3, half: f32, height: f32) -> Vec<f32> {
+    let n = GROUND as u32;
+    // Its near plane is the ground: depth 1 there, falling by 1 in 2 `half`.
+    let camera = Camera::parallel(Vec3::Y, centre + Vec3::Y * half, half);
+    let frame = Frame::draw(&Projection::new(&mesh.positions, &mesh.triangles, &camera, n, n, Cull::Back));
+    let near = (0..GROUND * GROUND)
+        .map(|i| {
+            // +Z is up in the picture, but counted upwards in rows of the ground.
+            let depth = frame.depth[(GROUND - 1 - i / GROUND) * GROUND + i % GROUND];
+            (1.0 - (1.0 - depth) * 2.0 * half / height).max(0.0)
+        })
+        .collect();
+    // Small feet would vanish in the blur.
+    blurred(near, 3).into_iter().map(|share| (share * 1.8).min(1.0)).collect()
+}
+
+/// A map of the ground, smoothed by the binomial filter, three texels wide.
+fn blurred(mut map: Vec<f32>, n_times: usize) -> Vec<f32> {
+    for stride in [1, GROUND].into_iter().cycle().take(2 * n_times) {
+        let before = map.clone();
+        for i in stride..map.len() - stride {
+            map[i] = before[i] * 0.5 + (before[i - stride] + before[i + stride]) * 0.25;
         }
     }
-    ground
+    map
 }

@@ -14,9 +14,9 @@ pub struct Studio {
     towards_camera: Vec3,
 }
 
-const KEY: Vec3 = Vec3::new(2.45, 2.38, 2.26);
+const KEY: Vec3 = Vec3::new(2.30, 2.23, 2.12);
 const RIM: Vec3 = Vec3::new(0.55, 0.62, 0.75);
-const SKY: Vec3 = Vec3::new(0.52, 0.55, 0.60);
+const SKY: Vec3 = Vec3::new(0.47, 0.50, 0.55);
 const FLOOR: Vec3 = Vec3::new(0.30, 0.28, 0.26);
 const HEADLIGHT: f32 = 0.16;
 
@@ -100,11 +100,15 @@ fn ambient_reflectance(f0: Vec3, roughness: f32, n_v: f32) -> Vec3 {
     f0 * (-1.04 * a + r.z) + (1.04 * a + r.w)
 }
 
-/// Khronos PBR Neutral: unchanged up to 0.76, then rolling off to white.
+/// Khronos PBR Neutral: takes away what surfaces mirror of their surroundings,
+/// leaves colours up to 0.8 as they are, and rolls off to white.
 pub fn tone(color: Vec3) -> Vec3 {
-    const START: f32 = 0.8 - F0;
+    /// Mirrored by a surface seen head-on in this studio; the standard says `F0`,
+    /// for surroundings as bright as the key light.
+    const MIRRORED: f32 = 0.015;
+    const START: f32 = 0.8 - MIRRORED;
     let x = color.min_element();
-    let color = color - if x < 0.08 { x - 6.25 * x * x } else { F0 };
+    let color = color - if x < 2.0 * MIRRORED { x - x * x / (4.0 * MIRRORED) } else { MIRRORED };
     let peak = color.max_element();
     if peak < START {
         return color;

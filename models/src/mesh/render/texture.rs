@@ -38,9 +38,10 @@ impl Texture {
     /// Linear colour at `uv`, repeating outside 0..=1; trilinear. `level` 0 is
     /// the finest, 1 half its size, and so on.
     pub fn sample(&self, uv: Vec2, level: f32) -> Vec3 {
-        let uv = uv - uv.floor();
+        let uv = Vec2::new(repeated(uv.x), repeated(uv.y));
         let level = level.clamp(0.0, (self.levels.len() - 1) as f32);
-        let (fine, part) = (level as usize, level.fract());
+        let fine = level as usize;
+        let part = level - fine as f32;
         let colour = self.levels[fine].bilinear(uv, self.srgb);
         if part > 0.0 { colour.lerp(self.levels[fine + 1].bilinear(uv, self.srgb), part) } else { colour }
     }
@@ -65,13 +66,13 @@ impl Level {
     }
 
     fn bilinear(&self, uv: Vec2, srgb: Srgb) -> Vec3 {
-        let at = uv * Vec2::new(self.width as f32, self.height as f32) - 0.5;
-        let whole = at.floor();
-        let part = at - whole;
-        let wrap = |v: i64, n: usize| v.rem_euclid(n as i64) as usize;
-        let (x, y) = (whole.x as i64, whole.y as i64);
-        let (left, right) = (wrap(x, self.width), wrap(x + 1, self.width));
-        let (upper, lower) = (wrap(y, self.height) * self.width, wrap(y + 1, self.height) * self.width);
+        // One texture further on all coordinates are positive: casts round down.
+        let x = (uv.x + 1.0) * self.width as f32 - 0.5;
+        let y = (uv.y + 1.0) * self.height as f32 - 0.5;
+        let part = Vec2::new(x - x as u32 as f32, y - y as u32 as f32);
+        let (left, right) = (wrapped(x as usize, self.width), wrapped(x as usize + 1, self.width));
+        let (upper, lower) = (wrapped(y as usize, self.height), wrapped(y as usize + 1, self.height));
+        let (upper, lower) = (upper * self.width, lower * self.width);
         let pixel = |i: usize| {
             let [r, g, b, _] = self.pixels[i];
             Vec3::new(srgb.to_linear(r), srgb.to_linear(g), srgb.to_linear(b))
@@ -80,6 +81,17 @@ impl Level {
         let below = pixel(lower + left).lerp(pixel(lower + right), part.x);
         above.lerp(below, part.y)
     }
+}
+
+/// The part of a coordinate within the texture, 0..=1.
+fn repeated(v: f32) -> f32 {
+    if (0.0..=1.0).contains(&v) { v } else { v - v.floor() }
+}
+
+/// `v` modulo `n`, for `v` below 3 `n`.
+fn wrapped(v: usize, n: usize) -> usize {
+    let v = if v >= 2 * n { v - 2 * n } else { v };
+    if v >= n { v - n } else { v }
 }
 
 #[cfg(test)]

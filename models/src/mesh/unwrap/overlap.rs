@@ -1,18 +1,22 @@
 //! Faces that must leave a chart so that no texel belongs to two.
 //!
 //! A connected chart of upright triangles covers nothing twice unless its
-//! outline crosses itself or turns back on itself in a corner; parts that lie
-//! over one another without crossing are found by drawing them.
+//! outline crosses itself or turns back on itself in a corner. Parts that lie
+//! over one another without crossing are found by drawing them; the smallest,
+//! which drawing may miss, always go.
 
 use std::collections::{BTreeSet, HashMap};
 
 use glam::{DVec2, DVec3};
 
 use super::{Chart, Surface, adjacency::NONE, bounds, relax, signed_area};
-use crate::mesh::raster::scan::ScanTriangle;
+use crate::mesh::{raster::scan::ScanTriangle, topology::DisjointSets};
 
 /// Rounds of removing faces at crossings; each uncovers new outline.
 const ROUNDS: usize = 16;
+
+/// Faces of the smallest part that may stay beside others.
+const ISLET: u32 = 8;
 
 /// Texels along the longer side of the chart when looking for parts over parts,
 /// for as many faces as a game asset's half has; fewer for fewer.
@@ -41,6 +45,8 @@ pub fn take_bad_faces(chart: &mut Chart, surface: &Surface) -> Vec<u32> {
         folded.iter().for_each(|&f| is_member[f as usize] = false);
         taken.extend(take(chart, |face, _| folded.contains(&face)));
     }
+    let islets = faces_on_islets(chart, surface, &is_member);
+    taken.extend(take(chart, |face, _| islets.contains(&face)));
     let covered = covered_faces(chart, low, size);
     taken.extend(take(chart, |face, _| covered.contains(&face)));
     taken.sort_unstable();
@@ -134,6 +140,22 @@ impl Wedge {
             || within(other, self.last)
             || within(self, other.first + other.last)
     }
+}
+
+/// Faces of parts smaller than `ISLET`, all but the largest part.
+fn faces_on_islets(chart: &Chart, surface: &Surface, is_member: &[bool]) -> BTreeSet<u32> {
+    let mut parts = DisjointSets::new(surface.faces.len());
+    for &face in &chart.faces {
+        for &n in surface.neighbours[face as usize].iter().filter(|n| **n != NONE && is_member[**n as usize]) {
+            parts.join(face, n);
+        }
+    }
+    let mut n_faces = vec![0u32; surface.faces.len()];
+    let roots: Vec<u32> = chart.faces.iter().map(|&face| parts.find(face)).collect();
+    roots.iter().for_each(|&root| n_faces[root as usize] += 1);
+    let largest = roots.iter().copied().max_by_key(|&root| (n_faces[root as usize], std::cmp::Reverse(root)));
+    let is_islet = |root: u32| n_faces[root as usize] < ISLET && Some(root) != largest;
+    chart.faces.iter().zip(&roots).filter(|(_, root)| is_islet(**root)).map(|(face, _)| *face).collect()
 }
 
 /// Edges whose other face is not in the chart.

@@ -1,0 +1,145 @@
+//! Tests of `simplify` on inflated and on other closed meshes.
+
+use glam::{Vec2, Vec3};
+
+use super::{
+    FrontView, Mesh,
+    clean::clean,
+    mirror::{FrontHalf, with_mirror_image},
+    simplify::simplify,
+    test_support::{cutouts, draw, inflated, random_blob, silhouette_iou},
+    topology::topology,
+};
+
+fn check(mesh: &Mesh, budget: usize, what: &str) -> Mesh {
+    let reduced = simplify(mesh, budget).unwrap();
+    let n = reduced.triangles.len();
+    let t = topology(&reduced.positions, &reduced.triangles);
+    assert!(t.is_watertight() && t.is_manifold() && t.n_degenerate == 0, "{what} to {budget}: {t:?}");
+    assert_eq!(t.n_vertices, reduced.positions.len(), "{what}: unused or doubled vertices");
+    assert!(n <= budget, "{what}: {n} triangles are more than {budget}");
+    // One collapse more or less is two triangles, or four in a mirrored mesh.
+    assert!(n + 4 >= mesh.triangles.len().min(budget) * 99 / 100, "{what}: {n} triangles waste the budget of {budget}");
+    assert!(reduced.normals.iter().all(|n| (n.length() - 1.0).abs() < 1e-4));
+    assert_eq!((reduced.front, reduced.bounds()), (mesh.front, mesh.bounds()), "{what}");
+    reduced
+}
+
+/// A torus, which is no mirror image of itself along z when tilted.
+fn torus(n: u32) -> Mesh {
+    let at = |i: u32, n: u32| (i % n) as f32 / n as f32 * std::f32::consts::TAU;
+    let tilt = glam::Quat::from_rotation_x(0.7);
+    let mut mesh = Mesh::default();
+    for i in 0..n {
+        for j in 0..n {
+            let (ring, tube) = (Vec2::from_angle(at(i, n)), Vec2::from_angle(at(j, n)));
+            let r = 1.0 + 0.35 * tube.x;
+            mesh.positions.push(tilt * Vec3::new(r * ring.x, r * ring.y, 0.35 * tube.y));
+            let v = |i: u32, j: u32| i % n * n + j % n;
+            let [a, b, c, d] = [v(i, j), v(i + 1, j), v(i + 1, j + 1), v(i, j + 1)];
+            mesh.triangles.extend([[a, b, c], [a, c, d]]);
+        }
+    }
+    mesh.normals = super::normals::smooth_normals(&mesh.positions, &mesh.triangles);
+    mesh
+}
+
+#[test]
+fn random_blobs_come_down_to_their_budget_and_stay_sound() {
+    for seed in 100..130 {
+        let blob = random_blob(&mut fastrand::Rng::with_seed(seed));
+        let mesh = clean(&inflated(&blob, &[("resolution", 128.0)]).unwrap(), 0.001).unwrap();
+        for budget in [6000, 2000, 500] {
+            let reduced = check(&mesh, budget, &format!("seed {seed}"));
+            let half = FrontHalf::of(&reduced);
+            let half = half.unwrap_or_else(|| panic!("seed {seed} to {budget}: no longer a mirror image")).mesh;
+            let normal = |[a, b, c]: [Vec3; 3]| (b - a).cross(c - a);
+            // Upright ones may lean back by rounding.
+            let turned = |t: [u32; 3]| normal(half.corners(t)).normalize().z < -1e-3;
+            let n_turned = half.triangles.iter().filter(|&&t| turned(t)).count();
+            assert_eq!(n_turned, 0, "seed {seed} to {budget}: triangles turn away from the front");
+            if budget >= 2000 {
+                let shape = |mesh: &Mesh| {
+                    let t = topology(&mesh.positions, &mesh.triangles);
+                    (t.n_components, t.n_vertices as i64 - t.n_triangles as i64 / 2)
+                };
+                assert_eq!(shape(&reduced), shape(&mesh), "seed {seed} to {budget}: lost a piece or a hole");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_solids_are_reduced_as_a_whole() {
+    let torus = torus(80);
+    assert!(FrontHalf::of(&torus).is_none());
+    for budget in [5000, 1000, 200] {
+        let reduced = check(&torus, budget, "torus");
+        let t = topology(&reduced.positions, &reduced.triangles);
+        assert_eq!(t.n_vertices as i64 - t.n_triangles as i64 / 2, 0, "the torus lost its hole");
+    }
+}
+
+#[test]
+fn a_mesh_within_its_budget_keeps_its_triangles() {
+    let torus = torus(10);
+    let same = check(&torus, 200, "small torus");
+    let corners = |mesh: &Mesh| {
+        let mut all: Vec<[u32; 3]> =
+            mesh.triangles.iter().flat_map(|&t| mesh.corners(t)).map(|p| p.to_array().map(f32::to_bits)).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(corners(&same), corners(&torus));
+}
+
+#[test]
+fn the_depth_of_thin_strips_survives() {
+    // Few triangles along a strip tend to connect its two sides directly.
+    let grid = draw(200, 200, |p| p.x % 40.0 < 5.0 || p.y % 40.0 < 5.0);
+    let mesh = inflated(&grid, &[]).unwrap();
+    let reduced = check(&mesh, 1500, "grid");
+    let depth = |mesh: &Mesh| mesh.bounds().unwrap().1.z;
+    assert!(depth(&reduced) > 0.8 * depth(&mesh), "{} of {}", depth(&reduced), depth(&mesh));
+    assert!(silhouette_iou(&reduced, &grid) > 0.95, "{}", silhouette_iou(&reduced, &grid));
+}
+
+#[test]
+fn flat_spots_of_a_front_half_are_lifted() {
+    let positions = vec![Vec3::ZERO, Vec3::X, Vec3::Y, Vec3::new(1.0, 1.0, 0.0), Vec3::new(0.5, 0.5, 0.3)];
+    let (a, b, c, d, top) = (0, 1, 2, 3, 4);
+    let front = [[a, b, top], [b, d, top], [d, c, top], [c, a, top]];
+    let (all, triangles) = with_mirror_image(&positions, &front);
+    let solid = Mesh { positions: all, triangles, ..Mesh::default() };
+    let half = FrontHalf::of(&solid).unwrap();
+    // The same square from two flat triangles, and a lone flat triangle.
+    for (flat, n) in [(vec![[a, b, d], [a, d, c]], 4), (vec![[a, b, d]], 3)] {
+        let (raised, triangles) = half.lift_flat_spots(positions.clone(), flat);
+        assert_eq!(triangles.len(), n);
+        let (raised, triangles) = with_mirror_image(&raised, &triangles);
+        let t = topology(&raised, &triangles);
+        assert!(t.is_watertight() && t.is_manifold() && t.n_degenerate == 0, "{t:?}");
+        assert!(raised.iter().any(|p| p.z == 0.3));
+    }
+}
+
+#[test]
+fn silhouettes_of_real_cutouts_survive_small_budgets() {
+    for (name, cutout) in cutouts("images/object") {
+        let mesh = clean(&inflated(&cutout, &[]).unwrap(), 0.001).unwrap();
+        for (budget, least) in [(10000, 0.99), (3000, 0.98)] {
+            let reduced = check(&mesh, budget, &name);
+            let iou = silhouette_iou(&reduced, &cutout);
+            println!("{name} to {budget}: IoU {iou:.4}");
+            assert!(iou >= least, "{name} to {budget}: IoU {iou}");
+        }
+    }
+}
+
+#[test]
+fn equal_meshes_give_equal_bytes_and_the_front_view_stays() {
+    let mut mesh = torus(40);
+    mesh.front = Some(FrontView { metres_per_pixel: 0.1, origin: Vec2::ONE });
+    let bytes = || check(&mesh, 800, "torus").to_bytes().unwrap();
+    assert_eq!(bytes(), bytes());
+}
