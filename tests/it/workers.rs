@@ -57,7 +57,7 @@ fn no_worker_outlives_its_daemon() {
 #[cfg(unix)]
 fn a_worker_killed_in_a_job_costs_one_attempt() {
     use meshkiln_tests::system::send_signal;
-    const ROUNDS: usize = 30;
+    const ROUNDS: usize = 200;
     let signals = [libc_signal::SEGV, libc_signal::ABRT, libc_signal::KILL];
     let mut home = Home::new("fake");
     let daemon = home.start();
@@ -131,12 +131,14 @@ fn health_says_when_a_worker_does_not_start_and_when_it_does_again() {
     let mut home = Home::new("fake");
     let trouble = home.write("worker", "crash exit\n");
     let daemon = home.start();
+    let begun = Instant::now();
     let job = daemon.submit(&order(&home, "patient", ""));
     let mut status = daemon.status();
     until("health is degraded", PATIENCE, || {
         status = daemon.status();
         status.health == Health::Degraded
     });
+    figure("health is degraded by a worker that does not start after", begun.elapsed(), Duration::from_secs(2), 5);
     assert_eq!(status.workers[0].state, WorkerState::Broken);
     assert!(status.problems[0].contains("did not start 3 times in a row"), "{:?}", status.problems);
     // The job waits; it is not to blame.
