@@ -333,7 +333,7 @@ mod tests {
                 eprintln!("skipped: ../shared/data is absent");
                 return;
             };
-            for _ in 0..60 {
+            for _ in 0..170 {
                 let mut bytes = original.clone();
                 for _ in 0..random.usize(1..8) {
                     let i = random.usize(0..bytes.len());
@@ -341,6 +341,52 @@ mod tests {
                 }
                 let _typed_either_way = decode(&bytes);
             }
+        }
+    }
+
+    /// Small files that claim, or are, far more than may be decoded.
+    fn bombs() -> Vec<(String, Vec<u8>)> {
+        let patched = |name: &str, format, at: usize, size: &[u8]| {
+            let mut bytes = Cursor::new(Vec::new());
+            RgbaImage::new(4, 4).write_to(&mut bytes, format).unwrap();
+            let mut bytes = bytes.into_inner();
+            bytes[at..at + size.len()].copy_from_slice(size);
+            (name.to_owned(), bytes)
+        };
+        let mut bombs = Vec::new();
+        for side in [20_000u32, 60_000, 500_000, 0x7fff_ffff, 0xffff_fff0] {
+            let (big, little) = (side.to_be_bytes(), side.to_le_bytes());
+            bombs.push(patched("png", ImageFormat::Png, 16, &[big, big].concat()));
+            bombs.push(patched("bmp", ImageFormat::Bmp, 18, &[little, little].concat()));
+        }
+        for side in [20_000u16, 65_500, 65_535] {
+            let little = side.to_le_bytes();
+            bombs.push(patched("gif", ImageFormat::Gif, 6, &[little, little].concat()));
+            bombs.push(patched("webp", ImageFormat::WebP, 21, &[0xff, 0xff, 0xff, 0xff]));
+        }
+        // Truly that large: 11,500 rows of nothing, half a megabyte on the disk.
+        for side in [8_500u32, 11_500, 15_000, 16_000] {
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, side, side);
+            encoder.set_color(png::ColorType::Grayscale);
+            encoder.set_depth(png::BitDepth::One);
+            let mut writer = encoder.write_header().unwrap();
+            writer.write_image_data(&vec![0; (side.div_ceil(8) * side) as usize]).unwrap();
+            writer.finish().unwrap();
+            bombs.push((format!("png of {side}"), bytes));
+        }
+        bombs
+    }
+
+    #[test]
+    fn bombs_are_refused_by_what_they_claim() {
+        let bombs = bombs();
+        assert_eq!(bombs.len(), 20);
+        for (name, bytes) in bombs {
+            assert!(bytes.len() < 1 << 20, "{name} is no bomb: {} bytes", bytes.len());
+            let error = decode(&bytes).map(|_| ()).unwrap_err();
+            let typed = [StageErrorKind::TooLarge, StageErrorKind::InvalidInput, StageErrorKind::Truncated];
+            assert!(typed.contains(&error.kind), "{name}: {error}");
         }
     }
 }
