@@ -202,7 +202,8 @@ pub struct Daemon {
     agent: Agent,
 }
 
-/// An error of a call: code, kind, message.
+/// An error of a call: code, kind, message. Refused by the gate: the HTTP status,
+/// `http`, the body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallError {
     pub code: i64,
@@ -220,7 +221,7 @@ impl Daemon {
             .build()
             .new_agent();
         let daemon = Daemon { runtime, agent };
-        daemon.try_call_json("session.hello", json!({})).ok().map(|_| daemon)
+        daemon.try_call_json("session.hello", json!({})).ok()?.ok().map(|_| daemon)
     }
 
     /// The connection may break: that is an error of the transport.
@@ -232,7 +233,11 @@ impl Daemon {
             .header("authorization", format!("Bearer {}", self.runtime.token))
             .content_type("application/json")
             .send(request.to_string())?;
+        let status = response.status();
         let text = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
+        if !status.is_success() {
+            return Ok(Err(CallError { code: status.as_u16().into(), kind: "http".to_owned(), message: text }));
+        }
         let mut answer: Json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method}: {e}: {text}"));
         match answer.get("error") {
             None => Ok(Ok(answer["result"].take())),

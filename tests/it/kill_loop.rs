@@ -195,6 +195,8 @@ impl Client {
                     self.acknowledged.insert(key, job.id);
                     self.open.pop_front();
                 }
+                // The next daemon got the port of the one that we know.
+                Ok(Err(refused)) if refused.code == 401 => self.daemon = None,
                 Ok(Err(refused)) => panic!("{key}: {refused:?}"),
                 Err(_) => self.daemon = None,
             }

@@ -1,3 +1,5 @@
+//! The gate on sound and unsound files, and the report it writes.
+
 use expect_test::expect;
 use glam::Vec2;
 use image::{Rgba, RgbaImage};
