@@ -666,8 +666,8 @@ def vase():
     glaze = g.mix(g.step(z, 2.1, 2.65), glaze, "#8fd0b4")
     specks = g.noise(70.0, detail=2.0)
     glaze = g.mix(g.math("MULTIPLY", g.step(specks, 0.66, 0.72), 0.6), glaze, "#04222c")
-    clay = g.mix(g.step(g.noise(9.0), 0.35, 0.7), "#d9b78c", "#b98a5c")
-    clay = g.mix(g.step(specks, 0.62, 0.7), clay, "#5a3a24")
+    clay = g.mix(g.step(g.noise(9.0), 0.35, 0.7), "#22586a", "#123a4a")
+    clay = g.mix(g.step(specks, 0.62, 0.7), clay, "#0a222c")
     grooves = g.math("SINE", g.math("MULTIPLY", z, 90.0))
     height = g.math("ADD", g.math("MULTIPLY", glazed, 1.0), g.math("MULTIPLY", grooves, 0.06))
     height = g.math("ADD", height, g.math("MULTIPLY", clouds, 0.25))
@@ -695,7 +695,7 @@ def vase():
         box("board", (0, -2.4 + 0.75 * k, -0.06), (16, 0.74, 0.12), table, 0.012)
     box("wall", (0, 6.0, 3), (30, 0.2, 16), plain("wall", "#c99a5e", 0.9), 0)
     shelf = wood("shelf", "#7a5233", "#3f2716", along=0, aged=False)
-    spines = ["#a63a2a", "#e0b545", "#3d5a80", "#eadfc8", "#6b8f47", "#7a3b5e", "#d97b3a"]
+    spines = ["#a63a2a", "#e0b545", "#b5651d", "#8b5e3c", "#c98b3a", "#7a3b2e", "#d97b3a"]
     spines = [plain("cover " + code, code, 0.6) for code in spines]
     for level in (-0.1, 2.35):
         box("shelf", (0, 5.4, level), (14, 1.0, 0.14), shelf)
