@@ -37,11 +37,12 @@ pub fn data() -> Option<PathBuf> {
 
 /// A program of this workspace, as built for this profile.
 pub fn program(name: &str) -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let folder = test.parent().and_then(Path::parent).unwrap();
-    let program = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    assert!(program.is_file(), "{} is not built: run `cargo build --workspace` first", program.display());
-    program
+    let this = env::current_exe().unwrap();
+    // Tests are one folder below the programs, benchmarks beside them.
+    let places = this.ancestors().skip(1).take(2);
+    let file = format!("{name}{}", env::consts::EXE_SUFFIX);
+    let program = places.map(|folder| folder.join(&file)).find(|path| path.is_file());
+    program.unwrap_or_else(|| panic!("{file} is not built: run `cargo build --workspace` first"))
 }
 
 /// Waits until `done` holds, looking every few milliseconds.
