@@ -180,6 +180,13 @@ fn png(n: u64) -> Vec<u8> {
     bytes.into_inner()
 }
 
+/// How bytes get into a file.
+enum Put {
+    Anew,
+    Behind,
+    Renamed,
+}
+
 fn sha(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
@@ -271,33 +278,45 @@ fn unfinished_pictures_are_never_fired_and_finished_ones_once() {
     let mut random = fastrand::Rng::with_seed(11);
     let mut expected = BTreeMap::new();
     // Each file is a list of (time, chunk); pauses are longer than `quiet`.
-    let mut steps: Vec<(Duration, PathBuf, Vec<u8>, bool)> = Vec::new();
-    for i in 0..120 {
+    let mut steps: Vec<(Duration, PathBuf, Vec<u8>, Put)> = Vec::new();
+    for i in 0..600 {
         let path = root.join(format!("{i}.png"));
         let bytes = png(i);
         let mut at = Duration::from_millis(random.u64(0..500));
-        if i % 2 == 1 {
+        if i % 3 == 2 {
+            // Written under another name and renamed, as most programs save.
+            steps.push((at, path.clone(), bytes.clone(), Put::Renamed));
+            expected.insert(path, sha(&bytes));
+            continue;
+        }
+        if i % 3 == 1 {
             // Written whole, truncated and written anew: two contents, both whole.
             let first = png(i + 1_000_000);
-            steps.push((at, path.clone(), first, true));
+            steps.push((at, path.clone(), first, Put::Anew));
             at += Duration::from_millis(random.u64(0..400));
-            steps.push((at, path.clone(), Vec::new(), true));
+            steps.push((at, path.clone(), Vec::new(), Put::Anew));
         }
         for (k, chunk) in bytes.chunks(bytes.len().div_ceil(10)).enumerate() {
             at += Duration::from_millis(random.u64(0..400));
-            steps.push((at, path.clone(), chunk.to_vec(), k == 0));
+            let put = if k == 0 { Put::Anew } else { Put::Behind };
+            steps.push((at, path.clone(), chunk.to_vec(), put));
         }
         expected.insert(path, sha(&bytes));
     }
     steps.sort_by_key(|(at, ..)| *at);
     let start = Instant::now();
-    for (at, path, chunk, truncate) in steps {
+    for (at, path, chunk, put) in steps {
         while start.elapsed() < at {
             std::thread::park_timeout(at - start.elapsed());
         }
-        let mut options = fs::OpenOptions::new();
-        let file = if truncate { options.write(true).create(true).truncate(true) } else { options.append(true) };
-        file.open(&path).unwrap().write_all(&chunk).unwrap();
+        match put {
+            Put::Anew => fs::write(&path, chunk).unwrap(),
+            Put::Behind => fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(&chunk).unwrap(),
+            Put::Renamed => {
+                fs::write(path.with_extension("tmp"), chunk).unwrap();
+                fs::rename(path.with_extension("tmp"), path).unwrap();
+            }
+        }
     }
     bench.until("all finished", Duration::from_secs(30), |heard| {
         expected.iter().all(|(path, digest)| heard.fired.get(path).and_then(|d| d.last()) == Some(digest))
