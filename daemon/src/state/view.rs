@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use meshkiln_models::recipe::PlannedStep;
 use meshkiln_protocol::{
     daemon::{QueueStatus, WorkerState, WorkerStatus},
     job::{JobId, Progress, StageState},
@@ -33,9 +32,6 @@ pub struct UsualTimes(pub BTreeMap<(String, String), f64>);
 
 /// Weight of the newest duration in the moving average.
 const NEWEST: f64 = 0.2;
-/// Weight of a stage nobody has timed, in milliseconds.
-const UNKNOWN_MS: f64 = 1000.0;
-
 impl UsualTimes {
     pub fn of(&self, stage: &str, engine: &str) -> Option<f64> {
         self.0.get(&(stage.to_owned(), engine.to_owned())).copied()
@@ -64,7 +60,9 @@ impl State {
     }
 
     /// Counted work of the running stage; the whole job is weighted by how long
-    /// its stages usually take. Stages that came from the cache weigh nothing.
+    /// its stages usually take, or all stages alike while one of them has never
+    /// run: a stage that has just become known must not set the job back. Stages
+    /// that came from the cache weigh nothing.
     pub(super) fn progress(&self, id: JobId, now: Instant) -> Option<Progress> {
         let (job, active) = (self.jobs.get(&id)?, self.active.get(&id)?);
         let steps = job.plan.steps();
@@ -79,18 +77,19 @@ impl State {
             (None, _) => (0, 0),
         };
 
-        let weight = |step: &PlannedStep| self.usual.of(step.stage, step.engine).unwrap_or(UNKNOWN_MS).max(1.0);
+        let usual: Option<Vec<f64>> = steps.iter().map(|step| self.usual.of(step.stage, step.engine)).collect();
+        let weight = |idx: usize| usual.as_ref().map_or(1.0, |usual| usual[idx].max(1.0));
         let part = if total == 0 { 0.0 } else { (f64::from(done) / f64::from(total)).min(1.0) };
         let (mut behind, mut ahead) = (0.0, 0.0);
-        for (idx, step) in steps.iter().enumerate() {
+        for idx in 0..steps.len() {
             match job.stages.get(idx).map(|stage| stage.state) {
                 Some(StageState::Cached) => {}
-                Some(StageState::Done) => behind += weight(step),
+                Some(StageState::Done) => behind += weight(idx),
                 _ if idx == active.next_step => {
-                    behind += weight(step) * part;
-                    ahead += weight(step) * (1.0 - part);
+                    behind += weight(idx) * part;
+                    ahead += weight(idx) * (1.0 - part);
                 }
-                _ => ahead += weight(step),
+                _ => ahead += weight(idx),
             }
         }
         let whole = behind + ahead;

@@ -383,7 +383,7 @@ fn progress_is_counted_work_weighted_by_usual_times() {
             2s a cutout 1/4 0.42 eta ?
             2.2s a cutout 3/4 0.58 eta ?
             9s w1 run export-image
-            9s a export-image 0/0 0.90 eta ?
+            9s a export-image 0/0 0.67 eta ?
             10s a done
             11s b queued
             11s reply b
