@@ -272,7 +272,9 @@ fn an_overflow_while_the_thread_is_stalled_misses_nothing() {
 
 #[test]
 fn unfinished_pictures_are_never_fired_and_finished_ones_once() {
-    let bench = Bench::new(quick());
+    // At full length with MESHKILN_UNFINISHED=1: pauses of up to 2 s, five times as slow.
+    let slower = if std::env::var_os("MESHKILN_UNFINISHED").is_some() { 5 } else { 1 };
+    let bench = Bench::new(Times { quiet: quick().quiet * slower, ..quick() });
     let root = bench.root();
     bench.watch();
     let mut random = fastrand::Rng::with_seed(11);
@@ -306,6 +308,7 @@ fn unfinished_pictures_are_never_fired_and_finished_ones_once() {
     steps.sort_by_key(|(at, ..)| *at);
     let start = Instant::now();
     for (at, path, chunk, put) in steps {
+        let at = at * slower;
         while start.elapsed() < at {
             std::thread::park_timeout(at - start.elapsed());
         }

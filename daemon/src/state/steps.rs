@@ -14,7 +14,7 @@ use meshkiln_protocol::{
     event::EventBody,
     job::{JobId, JobState, StageState},
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{Active, Doing, Outputs, Run, State, Stored, Time, workers::Phase};
 use crate::{
@@ -158,12 +158,24 @@ impl State {
         }
     }
 
+    /// The report with the time of each stage in this job. The file's own report
+    /// holds no times: equal work gives equal bytes.
+    fn with_times(&self, id: JobId, mut report: Json) -> Json {
+        let stages = self.jobs.get(&id).map(|job| job.stages.as_slice()).unwrap_or_default();
+        let times = stages.iter().map(|run| (run.stage.clone(), json!(run.elapsed_ms))).collect();
+        if let Some(report) = report.as_object_mut() {
+            report.insert("stage_ms".to_owned(), Json::Object(times));
+        }
+        report
+    }
+
     pub(super) fn finish(&mut self, id: JobId, time: Time, stored: &dyn Stored) {
         let Some(active) = self.active.get(&id) else { return };
+        let report = active.slots.get(&Slot::Report).and_then(|blob| stored.json(&blob.sha256));
         let finished = Finished {
             asset: active.slots.get(&Slot::Asset).cloned(),
             preview_sha256: active.slots.get(&Slot::Preview).map(|blob| blob.sha256.clone()),
-            report: active.slots.get(&Slot::Report).and_then(|blob| stored.json(&blob.sha256)),
+            report: report.map(|report| self.with_times(id, report)),
         };
         if self.change(id, |job| job.finish(finished, time.wall)) {
             self.forget_places(id);
