@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::StageError,
     image::png_io,
-    mesh::{Maps, Mesh},
+    mesh::{Maps, Mesh, textured::TexturedMesh},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,10 +26,16 @@ pub enum Slot {
     Image,
     /// The object alone: straight alpha, colours meaningful under the whole edge. PNG.
     Cutout,
+    /// What details are taken from when the mesh is simpler. safetensors, see `TexturedMesh::to_bytes`.
+    High,
     /// Geometry. safetensors, see `Mesh::to_bytes`.
     Mesh,
     /// Textures of the mesh. safetensors, see `Maps::to_bytes`.
     Maps,
+    /// Coarser meshes on the same texture, finest first. safetensors, see `Mesh::list_to_bytes`.
+    Lods,
+    /// Convex pieces that physics collides with. safetensors, see `Mesh::list_to_bytes`.
+    Collider,
     /// The finished file: GLB, or PNG for recipes that end in a picture.
     Asset,
     /// What the gate measured. JSON.
@@ -44,8 +50,11 @@ impl Slot {
         Slot::Provenance,
         Slot::Image,
         Slot::Cutout,
+        Slot::High,
         Slot::Mesh,
         Slot::Maps,
+        Slot::Lods,
+        Slot::Collider,
         Slot::Asset,
         Slot::Report,
         Slot::Preview,
@@ -57,8 +66,11 @@ impl Slot {
             Slot::Provenance => "provenance",
             Slot::Image => "image",
             Slot::Cutout => "cutout",
+            Slot::High => "high",
             Slot::Mesh => "mesh",
             Slot::Maps => "maps",
+            Slot::Lods => "lods",
+            Slot::Collider => "collider",
             Slot::Asset => "asset",
             Slot::Report => "report",
             Slot::Preview => "preview",
@@ -79,7 +91,9 @@ impl Slot {
             )),
             Slot::Image | Slot::Cutout => Value::Image(Arc::new(png_io::decode_rgba(bytes)?)),
             Slot::Mesh => Value::Mesh(Arc::new(Mesh::from_bytes(bytes)?)),
+            Slot::High => Value::High(Arc::new(TexturedMesh::from_bytes(bytes)?)),
             Slot::Maps => Value::Maps(Arc::new(Maps::from_bytes(bytes)?)),
+            Slot::Lods | Slot::Collider => Value::Meshes(Mesh::list_from_bytes(bytes)?.into()),
         })
     }
 }
@@ -91,6 +105,8 @@ pub enum Value {
     /// Straight alpha, sRGB, 8 bits.
     Image(Arc<RgbaImage>),
     Mesh(Arc<Mesh>),
+    Meshes(Arc<[Mesh]>),
+    High(Arc<TexturedMesh>),
     Maps(Arc<Maps>),
     Json(Arc<Json>),
 }
@@ -101,6 +117,8 @@ impl Value {
             Value::Bytes(bytes) => Ok(bytes.to_vec()),
             Value::Image(image) => png_io::encode_rgba(image),
             Value::Mesh(mesh) => mesh.to_bytes(),
+            Value::Meshes(meshes) => Mesh::list_to_bytes(meshes),
+            Value::High(high) => high.to_bytes(),
             Value::Maps(maps) => maps.to_bytes(),
             Value::Json(json) => Ok(json.to_string().into_bytes()),
         }
@@ -112,6 +130,8 @@ impl Value {
             Value::Bytes(bytes) => bytes.len(),
             Value::Image(image) => image.as_raw().len(),
             Value::Mesh(mesh) => mesh.size(),
+            Value::Meshes(meshes) => meshes.iter().map(Mesh::size).sum(),
+            Value::High(high) => high.size(),
             Value::Maps(maps) => maps.size(),
             Value::Json(_) => 1024,
         }
@@ -159,6 +179,21 @@ impl Asset {
         match self.get(Slot::Mesh) {
             Some(Value::Mesh(mesh)) => Ok(mesh.clone()),
             _ => Err(missing(Slot::Mesh)),
+        }
+    }
+
+    /// Coarser meshes or convex pieces; `None` where no stage made any.
+    pub fn meshes(&self, slot: Slot) -> Option<Arc<[Mesh]>> {
+        match self.get(slot) {
+            Some(Value::Meshes(meshes)) => Some(meshes.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn high(&self) -> Result<Arc<TexturedMesh>, StageError> {
+        match self.get(Slot::High) {
+            Some(Value::High(high)) => Ok(high.clone()),
+            _ => Err(missing(Slot::High)),
         }
     }
 

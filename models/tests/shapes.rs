@@ -32,7 +32,7 @@ fn finished(mesh: Mesh, name: &str, texture: u32) -> Vec<u8> {
     let mut asset = Asset::default();
     asset.set_image(Slot::Cutout, cutout);
     asset.set_mesh(Mesh { front: Some(front), ..mesh });
-    asset.set(Slot::Maps, Value::Maps(Maps { base_color, roughness: 0.7, metallic: 0.1 }.into()));
+    asset.set(Slot::Maps, Value::Maps(Maps { base_color, roughness: 0.7, metallic: 0.1, ..Maps::default() }.into()));
     asset.set(Slot::Provenance, Value::Json(json!({ "name": name, "plan": plan.to_json() }).into()));
     run_plan(&plan, &mut asset, &CancelToken::default(), &|_, _| {}).unwrap_or_else(|e| panic!("{name}: {e}"));
     asset.bytes(Slot::Asset).expect("asset").to_vec()

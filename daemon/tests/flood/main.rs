@@ -6,8 +6,14 @@
 #[allow(dead_code)] // the other test uses the rest
 #[path = "../rpc/support.rs"]
 mod support;
+#[allow(dead_code)]
+#[path = "../rpc/wire.rs"]
+mod wire;
 
 use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,31 +22,94 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meshkiln_protocol::job::JobState;
+use meshkiln_protocol::runtime::{HOME_VARIABLE, RuntimeFile};
 use meshkilnd::rpc::limits;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use support::{Frame, Held, TestServer, frame};
+use support::TestServer;
+use wire::{Door, Frame, WebSocket, frame};
 
 const FLOOD: u64 = 10_000;
 
-/// Memory is that of the process: one test at a time.
+/// Memory and time are those of the machine: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The whole daemon as a process of its own, so that its memory is not that of
+/// its clients. Stages run on the fake device.
+struct Daemon {
+    process: Child,
+    door: Door,
+    home: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Daemon {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshkilnd"));
+        command.args(["--device", "fake"]).env(HOME_VARIABLE, home.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let path = home.path().join("runtime").join("daemon.json");
+            let file = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<RuntimeFile>(&bytes).ok());
+            if let Some(file) = file {
+                let port = file.url.rsplit_once(':').unwrap().1.parse().unwrap();
+                return Daemon { process, door: Door { port, token: file.token }, home };
+            }
+            assert!(Instant::now() < deadline, "the daemon does not serve");
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// A job of its own kind, so that nothing of it is known already; its stages
+    /// report their progress in steps.
+    fn submit(&self, socket: &mut WebSocket, n: u64) -> u64 {
+        let path = self.home.path().join("picture.txt");
+        fs::write(&path, format!("# {n}\ncutout progress 20 x 1ms\n")).unwrap();
+        let answer = socket.call(n, "job.submit", json!({"source": {"path": path}, "recipe": "cutout"}));
+        answer["result"]["id"].as_u64().unwrap_or_else(|| panic!("{answer}"))
+    }
+
+    /// A job that stays until somebody resumes it.
+    fn submit_paused(&self, socket: &mut WebSocket) -> u64 {
+        assert!(socket.call(1, "queue.pause", json!({}))["result"].is_object());
+        let id = self.submit(socket, 0);
+        assert_eq!(socket.call(2, "job.pause", json!({"id": id}))["result"]["state"], "paused");
+        assert!(socket.call(3, "queue.resume", json!({}))["result"].is_object());
+        id
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn wait_for(socket: &mut WebSocket, id: u64) -> Json {
+    socket.call(1, "job.wait", json!({"id": id, "timeout_ms": 20_000}))["result"]["state"].clone()
 }
 
 #[test]
 fn a_flood_is_held_back_and_others_are_served() {
     let _alone = alone();
     let seconds = std::env::var("MESHKILN_FLOOD_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(4);
-    let held = Held::new();
-    let server = TestServer::start_with(|module| held.add(module));
-    let server = &server;
-    let rss_before = rss_bytes();
+    let daemon = &Daemon::start();
+    let door = &daemon.door;
+    let mut socket = door.web_socket();
+    let first = daemon.submit(&mut socket, 1);
+    assert_eq!(wait_for(&mut socket, first), "done");
+    let stays = daemon.submit_paused(&mut socket);
+    let rss_before = rss_bytes(Some(daemon.process.id()));
+
     let idle: Vec<_> = (0..500)
         .map(|i| {
-            let mut stream = server.connect();
+            let mut stream = door.connect();
             if i % 2 == 0 {
                 std::io::Write::write_all(&mut stream, b"POST / HTTP/1.1\r\nHost: 127").unwrap();
             }
@@ -49,7 +118,7 @@ fn a_flood_is_held_back_and_others_are_served() {
         .collect();
     let deaf: Vec<_> = (0..5)
         .map(|_| {
-            let mut socket = server.web_socket();
+            let mut socket = door.web_socket();
             assert!(socket.call(1, "events.subscribe", json!({}))["result"].is_number());
             socket
         })
@@ -58,19 +127,15 @@ fn a_flood_is_held_back_and_others_are_served() {
     let over = AtomicBool::new(false);
     let (calm, pings, busy, n_jobs) = thread::scope(|scope| {
         let publisher = scope.spawn(|| {
-            let mut n = 0;
+            let mut socket = door.web_socket();
+            let mut n = 1;
             while !over.load(Ordering::SeqCst) {
-                let id = server.queue.add(None);
-                server.queue.set_state(id, JobState::Done);
                 n += 1;
-                for done in 0..20 {
-                    server.queue.progress(id.0, done);
-                }
-                thread::park_timeout(Duration::from_millis(2));
+                let id = daemon.submit(&mut socket, n);
+                assert_eq!(wait_for(&mut socket, id), "done");
             }
             n
         });
-        let mut socket = server.web_socket();
         let mut ping = || {
             thread::park_timeout(Duration::from_millis(2));
             let start = Instant::now();
@@ -78,10 +143,10 @@ fn a_flood_is_held_back_and_others_are_served() {
             start.elapsed()
         };
         let calm: Vec<Duration> = (0..200).map(|_| ping()).collect();
-        let flood = scope.spawn(|| flood(server));
-        let mut pings = Vec::new();
         let end = Instant::now() + Duration::from_secs(seconds);
-        while Instant::now() < end || !flood.is_finished() {
+        let flood = scope.spawn(move || flood(door, stays, end));
+        let mut pings = Vec::new();
+        while !flood.is_finished() {
             pings.push(ping());
         }
         let busy = flood.join().unwrap();
@@ -89,10 +154,9 @@ fn a_flood_is_held_back_and_others_are_served() {
         (calm, pings, busy, publisher.join().unwrap())
     });
     assert_eq!(busy, FLOOD - limits::CALLS_IN_FLIGHT as u64, "calls beyond the bound were not told so");
-    assert!(held.most.load(Ordering::SeqCst) <= limits::CALLS_IN_FLIGHT);
 
     let (p50, p99) = (percentile(&pings, 50), percentile(&pings, 99));
-    let grown = rss_bytes().saturating_sub(rss_before) >> 20;
+    let grown = rss_bytes(Some(daemon.process.id())).saturating_sub(rss_before) >> 20;
     println!("flood: {} pings, p50 {p50:?}, p99 {p99:?}; {grown} MiB more; {n_jobs} jobs", pings.len());
     // On a machine with other work the calm pings are slow as well.
     let bound = Duration::from_millis(50).max(3 * percentile(&calm, 99));
@@ -103,7 +167,7 @@ fn a_flood_is_held_back_and_others_are_served() {
     // Whoever read nothing asks again and misses no end of a job.
     let (mut since, mut ends) = (0, 0);
     loop {
-        let page = server.call("events.poll", json!({"since": since, "limit": 1000})).unwrap();
+        let page = &socket.call(1, "events.poll", json!({"since": since, "limit": 1000}))["result"];
         assert_eq!(page["lost"], false);
         let events = page["events"].as_array().unwrap();
         ends += events.iter().filter(|event| event["job"]["state"] == "done").count();
@@ -112,17 +176,19 @@ fn a_flood_is_held_back_and_others_are_served() {
             break;
         }
     }
-    assert_eq!(ends, n_jobs);
+    assert_eq!(ends, n_jobs as usize);
 }
 
-/// All calls at once; returns how many were told to come back later.
-fn flood(server: &TestServer) -> u64 {
-    let mut socket = server.web_socket();
+/// Ten thousand calls at once that all wait for one job, kept up until `end`;
+/// returns how many of them were told to come back later.
+fn flood(door: &Door, job: u64, end: Instant) -> u64 {
+    let mut socket = door.web_socket();
     let mut writer = socket.stream.try_clone().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
             for id in 0..FLOOD {
-                let call = json!({"jsonrpc": "2.0", "id": id, "method": "test.holds"}).to_string();
+                let params = json!({"id": job, "timeout_ms": 60_000});
+                let call = json!({"jsonrpc": "2.0", "id": id, "method": "job.wait", "params": params}).to_string();
                 std::io::Write::write_all(&mut writer, &frame(1, call.as_bytes())).unwrap();
             }
         });
@@ -132,6 +198,9 @@ fn flood(server: &TestServer) -> u64 {
             assert_eq!(answer["error"]["data"]["kind"], "busy", "{answer}");
             busy += 1;
         }
+        while Instant::now() < end {
+            thread::park_timeout(end - Instant::now());
+        }
         busy
     })
 }
@@ -140,7 +209,7 @@ fn flood(server: &TestServer) -> u64 {
 fn a_client_that_never_reads_is_not_read_from() {
     let _alone = alone();
     let server = TestServer::start();
-    let rss_before = rss_bytes();
+    let rss_before = rss_bytes(None);
     let mut socket = server.web_socket();
     socket.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "rpc.discover"}).to_string();
@@ -151,7 +220,7 @@ fn a_client_that_never_reads_is_not_read_from() {
         sent += 100;
         assert!(sent < 2_000_000, "the server goes on reading from a client that takes nothing");
     }
-    let grown = rss_bytes().saturating_sub(rss_before) >> 20;
+    let grown = rss_bytes(None).saturating_sub(rss_before) >> 20;
     println!("deaf: {sent} calls before the socket was full, {grown} MiB more");
     assert!(grown <= 50, "{grown} MiB more");
     assert!(server.call("session.hello", json!({})).is_ok());
@@ -184,8 +253,9 @@ fn percentile(times: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
-/// Of this process, clients included; 0 where the system does not say.
-fn rss_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+/// Of a process, or of this one with its clients; 0 where the system does not say.
+fn rss_bytes(pid: Option<u32>) -> u64 {
+    let process = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let statm = fs::read_to_string(Path::new("/proc").join(process).join("statm")).unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
 }

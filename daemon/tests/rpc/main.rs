@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // all of it is test
 
 mod support;
+mod wire;
 
 mod auth;
 mod blobs;

@@ -1,12 +1,12 @@
-//! `Mesh` and `Maps` as safetensors: little-endian arrays with named shapes.
+//! Meshes and maps as safetensors: little-endian arrays with named shapes.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use ::image::RgbaImage;
-use glam::{Vec2, Vec3};
+use ::image::{RgbImage, RgbaImage};
+use glam::{Vec2, Vec3, Vec4};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{FrontView, Maps, Mesh};
+use super::{FrontView, Maps, Mesh, textured::TexturedMesh};
 use crate::error::StageError;
 
 impl Mesh {
@@ -14,46 +14,58 @@ impl Mesh {
     /// present, `normals` [n, 3], `uvs` [n, 2], `front` [3] (metres per pixel,
     /// origin x, origin y).
     pub fn to_bytes(&self) -> Result<Vec<u8>, StageError> {
-        let positions: Vec<u8> = self.positions.iter().flat_map(|v| v.to_array()).flat_map(f32::to_le_bytes).collect();
-        let normals: Vec<u8> = self.normals.iter().flat_map(|v| v.to_array()).flat_map(f32::to_le_bytes).collect();
-        let uvs: Vec<u8> = self.uvs.iter().flat_map(|v| v.to_array()).flat_map(f32::to_le_bytes).collect();
-        let triangles: Vec<u8> = self.triangles.iter().flatten().flat_map(|i| i.to_le_bytes()).collect();
-        let front: Option<Vec<u8>> = self
-            .front
-            .map(|f| [f.metres_per_pixel, f.origin.x, f.origin.y].into_iter().flat_map(f32::to_le_bytes).collect());
-
-        let mut tensors = vec![
-            ("positions", view(Dtype::F32, vec![self.positions.len(), 3], &positions)?),
-            ("triangles", view(Dtype::U32, vec![self.triangles.len(), 3], &triangles)?),
-        ];
-        if !self.normals.is_empty() {
-            tensors.push(("normals", view(Dtype::F32, vec![self.normals.len(), 3], &normals)?));
-        }
-        if !self.uvs.is_empty() {
-            tensors.push(("uvs", view(Dtype::F32, vec![self.uvs.len(), 2], &uvs)?));
-        }
-        if let Some(front) = &front {
-            tensors.push(("front", view(Dtype::F32, vec![3], front)?));
-        }
-        serialize(tensors)
+        let mut out = Writer::default();
+        self.write(&mut out, "");
+        out.finish()
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Mesh, StageError> {
+        Mesh::read(&open(bytes)?, "")
+    }
+
+    /// Several meshes in one blob: their tensors under `0.`, `1.`, ...
+    pub fn list_to_bytes(meshes: &[Mesh]) -> Result<Vec<u8>, StageError> {
+        let mut out = Writer::default();
+        out.add("count", vec![1], [meshes.len() as u32]);
+        for (i, mesh) in meshes.iter().enumerate() {
+            mesh.write(&mut out, &format!("{i}."));
+        }
+        out.finish()
+    }
+
+    pub fn list_from_bytes(bytes: &[u8]) -> Result<Vec<Mesh>, StageError> {
         let file = open(bytes)?;
-        let vec3 = |[x, y, z]: [f32; 3]| Vec3::new(x, y, z);
+        let [n] = words::<1>(&file, "count")?[..] else {
+            return Err(StageError::internal("tensor `count` does not hold 1 number"));
+        };
+        (0..n[0]).map(|i| Mesh::read(&file, &format!("{i}."))).collect()
+    }
+
+    fn write(&self, out: &mut Writer, under: &str) {
+        let name = |name: &str| format!("{under}{name}");
+        out.add(name("positions"), vec![self.positions.len(), 3], self.positions.iter().flat_map(|v| v.to_array()));
+        out.add(name("triangles"), vec![self.triangles.len(), 3], self.triangles.iter().flatten().copied());
+        if !self.normals.is_empty() {
+            out.add(name("normals"), vec![self.normals.len(), 3], self.normals.iter().flat_map(|v| v.to_array()));
+        }
+        if !self.uvs.is_empty() {
+            out.add(name("uvs"), vec![self.uvs.len(), 2], self.uvs.iter().flat_map(|v| v.to_array()));
+        }
+        if let Some(front) = self.front {
+            out.add(name("front"), vec![3], [front.metres_per_pixel, front.origin.x, front.origin.y]);
+        }
+    }
+
+    fn read(file: &SafeTensors, under: &str) -> Result<Mesh, StageError> {
+        let name = |name: &str| format!("{under}{name}");
         let mesh = Mesh {
-            positions: floats::<3>(&file, "positions")?.into_iter().map(vec3).collect(),
-            normals: optional(&file, "normals", floats::<3>)?.into_iter().map(vec3).collect(),
-            uvs: optional(&file, "uvs", floats::<2>)?.into_iter().map(|[u, v]| Vec2::new(u, v)).collect(),
-            triangles: words(&file, "triangles")?,
-            front: match file.tensor("front") {
-                Err(_) => None,
-                Ok(t) => match le_floats(t.data())[..] {
-                    [metres_per_pixel, x, y] => Some(FrontView { metres_per_pixel, origin: Vec2::new(x, y) }),
-                    _ => {
-                        return Err(StageError::internal("tensor `front` does not hold 3 numbers"));
-                    }
-                },
+            positions: floats(file, &name("positions"))?.into_iter().map(Vec3::from_array).collect(),
+            normals: optional(file, &name("normals"), floats)?.into_iter().map(Vec3::from_array).collect(),
+            uvs: optional(file, &name("uvs"), floats)?.into_iter().map(Vec2::from_array).collect(),
+            triangles: words(file, &name("triangles"))?,
+            front: match optional(file, &name("front"), floats::<3>)?[..] {
+                [] => None,
+                [[metres_per_pixel, x, y], ..] => Some(FrontView { metres_per_pixel, origin: Vec2::new(x, y) }),
             },
         };
         let n = mesh.positions.len();
@@ -65,37 +77,142 @@ impl Mesh {
 }
 
 impl Maps {
-    /// Tensors `base_color` [h, w, 4] u8 and `factors` [2] f32 (roughness, metallic).
+    /// Tensors `base_color` [h, w, 4] u8, `factors` [2] f32 (roughness, metallic)
+    /// and, where present, `normal`, `orm`, `emissive`, `extra.NAME` [h, w, 3] u8.
     pub fn to_bytes(&self) -> Result<Vec<u8>, StageError> {
+        let mut out = Writer::default();
         let (w, h) = self.base_color.dimensions();
-        let factors: Vec<u8> = [self.roughness, self.metallic].into_iter().flat_map(f32::to_le_bytes).collect();
-        serialize(vec![
-            ("base_color", view(Dtype::U8, vec![h as usize, w as usize, 4], self.base_color.as_raw())?),
-            ("factors", view(Dtype::F32, vec![2], &factors)?),
-        ])
+        out.add_bytes("base_color", vec![h as usize, w as usize, 4], self.base_color.as_raw().as_slice());
+        out.add("factors", vec![2], [self.roughness, self.metallic]);
+        let named = [("normal", &self.normal), ("orm", &self.orm), ("emissive", &self.emissive)];
+        let named = named.into_iter().filter_map(|(name, image)| Some((name.to_owned(), image.as_ref()?)));
+        for (name, image) in named.chain(self.extra.iter().map(|(name, image)| (format!("{EXTRA}{name}"), image))) {
+            out.add_bytes(name, vec![image.height() as usize, image.width() as usize, 3], image.as_raw().as_slice());
+        }
+        out.finish()
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Maps, StageError> {
         let file = open(bytes)?;
-        let color = tensor(&file, "base_color", Dtype::U8)?;
-        let &[h, w, 4] = color.shape() else {
-            return Err(StageError::internal("tensor `base_color` is not [h, w, 4]"));
+        let [[roughness, metallic]] = floats(&file, "factors")?[..] else {
+            return Err(StageError::internal("tensor `factors` does not hold 2 numbers"));
         };
-        let base_color = RgbaImage::from_raw(w as u32, h as u32, color.data().to_vec())
-            .ok_or_else(|| StageError::internal("tensor `base_color` is too short"))?;
-        match le_floats(tensor(&file, "factors", Dtype::F32)?.data())[..] {
-            [roughness, metallic] => Ok(Maps { base_color, roughness, metallic }),
-            _ => Err(StageError::internal("tensor `factors` does not hold 2 numbers")),
-        }
+        let (w, h, color) = texels::<4>(&file, "base_color")?;
+        let rgb = |name: &str| -> Result<RgbImage, StageError> {
+            let (w, h, texels) = texels::<3>(&file, name)?;
+            RgbImage::from_raw(w, h, texels).ok_or_else(|| StageError::internal(format!("tensor `{name}` is short")))
+        };
+        let given = |name: &str| file.tensor(name).is_ok().then(|| rgb(name)).transpose();
+        let extra = file.names().into_iter().filter_map(|name| Some((name, name.strip_prefix(EXTRA)?)));
+        Ok(Maps {
+            base_color: RgbaImage::from_raw(w, h, color)
+                .ok_or_else(|| StageError::internal("tensor `base_color` is short"))?,
+            normal: given("normal")?,
+            orm: given("orm")?,
+            emissive: given("emissive")?,
+            extra: extra.map(|(name, short)| Ok((short.to_owned(), rgb(name)?))).collect::<Result<_, StageError>>()?,
+            roughness,
+            metallic,
+        })
     }
 }
 
-fn view(dtype: Dtype, shape: Vec<usize>, data: &[u8]) -> Result<TensorView<'_>, StageError> {
-    TensorView::new(dtype, shape, data).map_err(|e| StageError::internal(e.to_string()))
+const EXTRA: &str = "extra.";
+
+impl TexturedMesh {
+    /// The tensors of `Mesh::to_bytes` and, where present, `colors` [n, 4] f32,
+    /// `tangents` [n, 4] f32, `face_materials` [m, 1] u32, `materials` (JSON as u8)
+    /// and `texture.0`, ... [h, w, 4] u8.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, StageError> {
+        let mut out = Writer::default();
+        self.mesh.write(&mut out, "");
+        for (name, vectors) in [("colors", &self.colors), ("tangents", &self.tangents)] {
+            if !vectors.is_empty() {
+                out.add(name, vec![vectors.len(), 4], vectors.iter().flat_map(|v| v.to_array()));
+            }
+        }
+        if !self.face_materials.is_empty() {
+            out.add("face_materials", vec![self.face_materials.len(), 1], self.face_materials.iter().copied());
+        }
+        if !self.materials.is_empty() {
+            let json = serde_json::to_vec(&self.materials).map_err(|e| StageError::internal(e.to_string()))?;
+            out.add_bytes("materials", vec![json.len()], json);
+        }
+        for (i, texture) in self.textures.iter().enumerate() {
+            let (w, h) = texture.dimensions();
+            out.add_bytes(format!("texture.{i}"), vec![h as usize, w as usize, 4], texture.as_raw().as_slice());
+        }
+        out.finish()
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<TexturedMesh, StageError> {
+        let file = open(bytes)?;
+        let mesh = Mesh::read(&file, "")?;
+        let n_textures = (0..).take_while(|i| file.tensor(&format!("texture.{i}")).is_ok()).count();
+        let texture = |i: usize| {
+            let (w, h, texels) = texels::<4>(&file, &format!("texture.{i}"))?;
+            let image = RgbaImage::from_raw(w, h, texels);
+            Ok(Arc::new(image.ok_or_else(|| StageError::internal(format!("tensor `texture.{i}` is short")))?))
+        };
+        Ok(TexturedMesh {
+            mesh,
+            colors: optional(&file, "colors", floats)?.into_iter().map(Vec4::from_array).collect(),
+            tangents: optional(&file, "tangents", floats)?.into_iter().map(Vec4::from_array).collect(),
+            face_materials: optional(&file, "face_materials", words::<1>)?.into_iter().map(|[i]| i).collect(),
+            materials: match file.tensor("materials") {
+                Ok(json) => serde_json::from_slice(json.data())
+                    .map_err(|e| StageError::internal(format!("tensor `materials` cannot be read: {e}")))?,
+                Err(_) => Vec::new(),
+            },
+            textures: (0..n_textures).map(texture).collect::<Result<_, StageError>>()?,
+        })
+    }
 }
 
-fn serialize(tensors: Vec<(&str, TensorView)>) -> Result<Vec<u8>, StageError> {
-    safetensors::serialize(tensors, None::<HashMap<String, String>>).map_err(|e| StageError::internal(e.to_string()))
+/// Numbers that have little-endian bytes.
+trait Number: Copy {
+    const DTYPE: Dtype;
+    fn to_le(self) -> [u8; 4];
+}
+
+impl Number for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+    fn to_le(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+}
+
+impl Number for u32 {
+    const DTYPE: Dtype = Dtype::U32;
+    fn to_le(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+}
+
+/// A blob in the making.
+#[derive(Default)]
+struct Writer<'a> {
+    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+}
+
+impl<'a> Writer<'a> {
+    fn add<T: Number>(&mut self, name: impl Into<String>, shape: Vec<usize>, values: impl IntoIterator<Item = T>) {
+        let bytes: Vec<u8> = values.into_iter().flat_map(T::to_le).collect();
+        self.tensors.push((name.into(), T::DTYPE, shape, bytes.into()));
+    }
+
+    fn add_bytes(&mut self, name: impl Into<String>, shape: Vec<usize>, bytes: impl Into<Cow<'a, [u8]>>) {
+        self.tensors.push((name.into(), Dtype::U8, shape, bytes.into()));
+    }
+
+    fn finish(self) -> Result<Vec<u8>, StageError> {
+        let internal = |e: safetensors::SafeTensorError| StageError::internal(e.to_string());
+        let mut views = Vec::with_capacity(self.tensors.len());
+        for (name, dtype, shape, data) in &self.tensors {
+            views.push((name, TensorView::new(*dtype, shape.clone(), data).map_err(internal)?));
+        }
+        safetensors::serialize(views, None::<HashMap<String, String>>).map_err(internal)
+    }
 }
 
 fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, StageError> {
@@ -110,18 +227,25 @@ fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<Tensor
     Ok(tensor)
 }
 
-fn le_floats(data: &[u8]) -> Vec<f32> {
-    data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
 fn floats<const N: usize>(file: &SafeTensors, name: &str) -> Result<Vec<[f32; N]>, StageError> {
-    Ok(le_floats(tensor(file, name, Dtype::F32)?.data()).as_chunks::<N>().0.to_vec())
+    let flat = tensor(file, name, Dtype::F32)?;
+    let flat: Vec<f32> = flat.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    Ok(flat.as_chunks::<N>().0.to_vec())
 }
 
-fn words(file: &SafeTensors, name: &str) -> Result<Vec<[u32; 3]>, StageError> {
-    let data = tensor(file, name, Dtype::U32)?;
-    let flat: Vec<u32> = data.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-    Ok(flat.as_chunks::<3>().0.to_vec())
+fn words<const N: usize>(file: &SafeTensors, name: &str) -> Result<Vec<[u32; N]>, StageError> {
+    let flat = tensor(file, name, Dtype::U32)?;
+    let flat: Vec<u32> = flat.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    Ok(flat.as_chunks::<N>().0.to_vec())
+}
+
+/// Width, height and bytes of a picture of `N` channels.
+fn texels<const N: usize>(file: &SafeTensors, name: &str) -> Result<(u32, u32, Vec<u8>), StageError> {
+    let tensor = tensor(file, name, Dtype::U8)?;
+    match *tensor.shape() {
+        [h, w, n] if n == N => Ok((w as u32, h as u32, tensor.data().to_vec())),
+        _ => Err(StageError::internal(format!("tensor `{name}` is {:?}, not [h, w, {N}]", tensor.shape()))),
+    }
 }
 
 fn optional<T>(
@@ -135,6 +259,7 @@ fn optional<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::textured::{AlphaMode, Material, TextureUse};
 
     #[test]
     fn mesh_and_maps_survive_their_blobs() {
@@ -148,8 +273,34 @@ mod tests {
         assert_eq!(Mesh::from_bytes(&mesh.to_bytes().unwrap()).unwrap(), mesh);
         assert_eq!(Mesh::from_bytes(&Mesh::default().to_bytes().unwrap()).unwrap(), Mesh::default());
 
-        let maps = Maps { base_color: RgbaImage::new(3, 2), roughness: 0.5, metallic: 0.0 };
+        let meshes = [mesh.clone(), Mesh::default()];
+        assert_eq!(Mesh::list_from_bytes(&Mesh::list_to_bytes(&meshes).unwrap()).unwrap(), meshes);
+
+        let mut maps = Maps { base_color: RgbaImage::new(3, 2), roughness: 0.5, metallic: 0.1, ..Maps::default() };
         assert_eq!(Maps::from_bytes(&maps.to_bytes().unwrap()).unwrap(), maps);
+        maps.normal = Some(RgbImage::from_pixel(3, 2, [128, 128, 255].into()));
+        maps.orm = Some(RgbImage::from_pixel(3, 2, [1, 2, 3].into()));
+        maps.emissive = Some(RgbImage::new(3, 2));
+        maps.extra.insert("height".to_owned(), RgbImage::from_pixel(3, 2, [9, 9, 9].into()));
+        assert_eq!(Maps::from_bytes(&maps.to_bytes().unwrap()).unwrap(), maps);
+
+        let textured = TexturedMesh {
+            colors: vec![Vec4::ONE; 3],
+            tangents: vec![Vec4::X; 3],
+            face_materials: vec![1],
+            materials: vec![
+                Material::default(),
+                Material {
+                    name: "brass".to_owned(),
+                    base_color_texture: Some(TextureUse::of(0)),
+                    alpha: AlphaMode::Mask(0.25),
+                    ..Material::default()
+                },
+            ],
+            textures: vec![Arc::new(RgbaImage::from_pixel(2, 5, [1, 2, 3, 4].into()))],
+            ..TexturedMesh::from(mesh)
+        };
+        assert_eq!(TexturedMesh::from_bytes(&textured.to_bytes().unwrap()).unwrap(), textured);
     }
 
     #[test]

@@ -31,13 +31,16 @@ mod surface;
 pub mod test_shapes;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub mod textured;
 pub mod topology;
 
 mod unfold;
 pub mod unwrap;
 pub mod uv;
 
-use ::image::RgbaImage;
+use std::collections::BTreeMap;
+
+use ::image::{RgbImage, RgbaImage};
 use glam::{Vec2, Vec3};
 
 /// Indexed triangles. `normals` and `uvs` are empty or hold one entry a vertex.
@@ -66,10 +69,18 @@ pub struct FrontView {
 }
 
 /// Textures of a mesh, all of the same size.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Maps {
-    /// sRGB, alpha 255 everywhere.
+    /// sRGB; alpha 255 everywhere unless the material is see-through.
     pub base_color: RgbaImage,
+    /// Tangent-space normals, linear: (n + 1) / 2, +Y up as in glTF, tangents by MikkTSpace.
+    pub normal: Option<RgbImage>,
+    /// Linear: ambient occlusion, roughness, metallic. The factors below multiply the last two.
+    pub orm: Option<RgbImage>,
+    /// sRGB light that the surface gives off.
+    pub emissive: Option<RgbImage>,
+    /// Maps that no material needs, made on request, by name: `curvature`, `height`, ...
+    pub extra: BTreeMap<String, RgbImage>,
     /// 0..=1.
     pub roughness: f32,
     /// 0..=1.
@@ -102,6 +113,7 @@ impl Mesh {
 impl Maps {
     /// Size in memory, in bytes.
     pub fn size(&self) -> usize {
-        self.base_color.as_raw().len()
+        let more = [&self.normal, &self.orm, &self.emissive].into_iter().flatten().chain(self.extra.values());
+        self.base_color.as_raw().len() + more.map(|image| image.as_raw().len()).sum::<usize>()
     }
 }

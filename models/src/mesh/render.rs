@@ -321,7 +321,12 @@ mod tests {
 
     fn maps(color: [u8; 3]) -> Maps {
         let [r, g, b] = color;
-        Maps { base_color: RgbaImage::from_pixel(4, 4, Rgba([r, g, b, 255])), roughness: 0.8, metallic: 0.0 }
+        Maps {
+            base_color: RgbaImage::from_pixel(4, 4, Rgba([r, g, b, 255])),
+            roughness: 0.8,
+            metallic: 0.0,
+            ..Maps::default()
+        }
     }
 
     fn ball() -> Mesh {

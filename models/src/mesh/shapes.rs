@@ -10,7 +10,12 @@ use super::{Maps, Mesh};
 
 /// Plain grey, rough, four pixels wide.
 pub fn grey() -> Maps {
-    Maps { base_color: RgbaImage::from_pixel(4, 4, Rgba([128, 128, 128, 255])), roughness: 1.0, metallic: 0.0 }
+    Maps {
+        base_color: RgbaImage::from_pixel(4, 4, Rgba([128, 128, 128, 255])),
+        roughness: 1.0,
+        metallic: 0.0,
+        ..Maps::default()
+    }
 }
 
 /// Ball of radius 1 around the origin from `n` rings of `2 n` quads, `n` >= 2.

@@ -52,7 +52,12 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let base_color = project(&cutout, &mesh, &front, cx.int("size") as u32);
     asset.set(
         Slot::Maps,
-        Value::Maps(Arc::new(Maps { base_color, roughness: cx.float("roughness") as f32, metallic: 0.0 })),
+        Value::Maps(Arc::new(Maps {
+            base_color,
+            roughness: cx.float("roughness") as f32,
+            metallic: 0.0,
+            ..Maps::default()
+        })),
     );
     cx.step(1, 1)
 }

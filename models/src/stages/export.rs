@@ -99,6 +99,7 @@ mod tests {
             base_color: RgbaImage::from_pixel(4, 4, image::Rgba([9, 8, 7, 255])),
             roughness: 1.0,
             metallic: 0.0,
+            ..Maps::default()
         };
         asset.set(Slot::Maps, Value::Maps(maps.into()));
         asset.set(Slot::Provenance, Value::Json(json!({ "name": "lantern" }).into()));

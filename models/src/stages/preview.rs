@@ -92,7 +92,7 @@ mod tests {
         let mut mesh = lens([0.4, 0.5].into(), 0.2, 8);
         mesh.uvs = mesh.positions.iter().map(|p| p.truncate() + 0.5).collect();
         let base_color = RgbaImage::from_pixel(8, 8, Rgba([30, 160, 60, 255]));
-        let maps = Maps { base_color, roughness: 0.8, metallic: 0.0 };
+        let maps = Maps { base_color, roughness: 0.8, metallic: 0.0, ..Maps::default() };
         let glb = glb::write(&mesh, &maps, "lens", &json!({})).unwrap();
 
         let studio = preview(&glb, "studio").unwrap();

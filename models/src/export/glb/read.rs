@@ -142,6 +142,7 @@ impl File<'_> {
             base_color: decode_png(png)?,
             roughness: pbr.roughness_factor.0.clamp(0.0, 1.0),
             metallic: pbr.metallic_factor.0.clamp(0.0, 1.0),
+            ..Maps::default()
         })
     }
 

@@ -12,7 +12,7 @@ use crate::{
 
 fn maps(size: u32) -> Maps {
     let base_color = RgbaImage::from_fn(size, size, |x, y| Rgba([(x * 9) as u8, (y * 5) as u8, 80, 255]));
-    Maps { base_color, roughness: 0.8, metallic: 0.0 }
+    Maps { base_color, roughness: 0.8, metallic: 0.0, ..Maps::default() }
 }
 
 fn ball() -> Mesh {

@@ -23,7 +23,7 @@ fn asset(mesh: &Mesh) -> Asset {
         Rgba([90, 90, 90, ((100.5 - distance).clamp(0.0, 1.0) * 255.0) as u8])
     });
     let base_color = RgbaImage::from_pixel(32, 32, Rgba([9, 8, 7, 255]));
-    let maps = Maps { base_color, roughness: 0.9, metallic: 0.0 };
+    let maps = Maps { base_color, roughness: 0.9, metallic: 0.0, ..Maps::default() };
     let mut asset = Asset::default();
     asset.set_image(Slot::Cutout, cutout);
     let glb = glb::write(mesh, &maps, "ball", &json!({ "name": "ball" })).unwrap();
