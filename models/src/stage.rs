@@ -63,6 +63,7 @@ pub enum ParamKind {
 /// the built-in recipes do it.
 pub static STAGES: &[Stage] = &[
     stages::decode::STAGE,
+    stages::load::STAGE,
     stages::cutout::STAGE,
     stages::reconstruct::STAGE,
     stages::clean::STAGE,
