@@ -8,6 +8,7 @@ pub mod clean;
 #[cfg(test)]
 mod clean_tests;
 pub mod codec;
+pub mod compare;
 mod fairing;
 pub mod fit;
 pub mod inflate;
@@ -34,6 +35,7 @@ pub mod test_shapes;
 pub(crate) mod test_support;
 pub mod textured;
 pub mod topology;
+pub mod turntable;
 
 mod unfold;
 pub mod unwrap;
