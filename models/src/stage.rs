@@ -73,6 +73,7 @@ pub static STAGES: &[Stage] = &[
     stages::export::STAGE,
     stages::export_image::STAGE,
     stages::check::STAGE,
+    stages::analyze::STAGE,
     stages::preview::STAGE,
 ];
 

@@ -18,6 +18,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Read a mesh file, upright, in metres, on the ground.",
     reads: &[Slot::Source],
+    may_read: &[],
     writes: &[Slot::High, Slot::Mesh],
     engines: &[Engine {
         id: "built-in",

@@ -1,5 +1,6 @@
 //! One file per stage; `STAGES` in stage.rs lists them in order.
 
+pub mod analyze;
 pub mod bake;
 pub mod check;
 pub mod clean;
