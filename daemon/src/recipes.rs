@@ -14,6 +14,8 @@ use meshkiln_protocol::recipe::{RecipeInfo, RecipeProblem, RecipeText, RecipeVer
 
 /// What is used when nobody says.
 pub const DEFAULT: &str = "prop";
+/// The same for meshes.
+pub const MESH: &str = "optimize";
 /// Longest recipe file, in bytes.
 const MAX_BYTES: u64 = 256 << 10;
 

@@ -23,6 +23,7 @@ pub mod reply;
 pub mod about;
 pub mod assets;
 pub mod events;
+pub mod gather;
 pub mod jobs;
 pub mod refire;
 pub mod source;

@@ -33,6 +33,8 @@ pub static BUILT_IN: &[(&str, &str)] = &[
     ("prop", include_str!("recipes/prop.toml")),
     ("draft", include_str!("recipes/draft.toml")),
     ("cutout", include_str!("recipes/cutout.toml")),
+    ("analyze", include_str!("recipes/analyze.toml")),
+    ("compare", include_str!("recipes/compare.toml")),
 ];
 
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +90,7 @@ impl fmt::Display for RecipeError {
 impl Recipe {
     pub fn built_in(name: &str) -> Option<Recipe> {
         let (name, text) = BUILT_IN.iter().find(|(id, _)| *id == name)?;
-        Some(Recipe::parse(name, text, &|_| None).unwrap_or_else(|e| panic!("built-in recipe `{name}`: {e}")))
+        Some(Recipe::parse(name, text, &Recipe::built_in).unwrap_or_else(|e| panic!("built-in recipe `{name}`: {e}")))
     }
 
     /// Reads a recipe file. `base` finds the recipe that `recipe = "..."` names.

@@ -74,6 +74,7 @@ pub static STAGES: &[Stage] = &[
     stages::export_image::STAGE,
     stages::check::STAGE,
     stages::analyze::STAGE,
+    stages::compare::STAGE,
     stages::preview::STAGE,
 ];
 

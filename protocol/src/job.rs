@@ -78,7 +78,10 @@ pub enum Class {
 #[serde(deny_unknown_fields)]
 pub struct SubmitParams {
     pub source: SourceParams,
-    /// Name of a recipe; `prop` unless given.
+    /// A second file, for recipes that hold one against the other, as `compare` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<SourceParams>,
+    /// Name of a recipe. Unless given: `prop` for a picture, `optimize` for a mesh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<String>,
     /// `stage.param=value`, applied in order.
@@ -86,7 +89,8 @@ pub struct SubmitParams {
     pub set: Vec<String>,
     /// Absolute path of the finished file, or of a folder for it (one that is
     /// there, or a path ending in `/`). Unless given: beside the source, with the
-    /// recipe's extension; nowhere for a source without a path.
+    /// recipe's extension; nowhere for a source without a path and for a recipe
+    /// that only reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     #[serde(default)]

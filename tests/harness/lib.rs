@@ -284,6 +284,7 @@ impl Daemon {
 pub fn submit(source: &Path, key: Option<&str>) -> SubmitParams {
     SubmitParams {
         source: SourceParams { path: Some(source.to_str().unwrap().to_owned()), ..SourceParams::default() },
+        against: None,
         recipe: None,
         set: vec![],
         output: None,

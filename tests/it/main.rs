@@ -8,6 +8,7 @@ mod commands;
 mod corpus;
 mod full_disk;
 mod kill_loop;
+mod meshes;
 mod names;
 mod poison;
 mod repo;

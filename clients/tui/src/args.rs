@@ -24,10 +24,14 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn images into assets.
+    /// Turn images into assets, and meshes into better ones.
     Fire(Fire),
     /// Make an asset again with other settings; what did not change is not computed again.
     Refire(Refire),
+    /// Say what is good and what is wrong with a mesh, in numbers.
+    Analyze(Analyze),
+    /// Hold one mesh against another: distances, F-score, normals, silhouettes.
+    Compare(Compare),
     /// Folders in which every new image is fired.
     #[command(subcommand)]
     Watch(Watch),
@@ -78,7 +82,7 @@ pub enum Command {
 
 #[derive(Debug, clap::Args)]
 pub struct Fire {
-    /// Image files.
+    /// Image files, or mesh files (GLB, glTF, OBJ, PLY, STL).
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub images: Vec<PathBuf>,
     /// File for one image, folder for several; beside each image unless given.
@@ -100,6 +104,29 @@ pub struct Refire {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub how: How,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Analyze {
+    /// Mesh file: GLB, glTF, OBJ, PLY or STL.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub mesh: PathBuf,
+    /// Change a setting, for example load.axes=z-up; repeatable.
+    #[arg(short, long = "set", value_name = "STAGE.PARAM=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Compare {
+    /// Mesh file: GLB, glTF, OBJ, PLY or STL.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub mesh: PathBuf,
+    /// The mesh it is held against.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub against: PathBuf,
+    /// Change a setting, for example compare.samples=100000; repeatable.
+    #[arg(short, long = "set", value_name = "STAGE.PARAM=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Common to `fire` and `refire`.

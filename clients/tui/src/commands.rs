@@ -4,6 +4,7 @@ pub mod admin;
 pub mod fire;
 pub mod follow;
 pub mod jobs;
+pub mod measure;
 pub mod recipes;
 pub mod watch;
 
@@ -17,6 +18,8 @@ pub fn run(args: Args) -> Outcome {
     match args.command {
         Command::Fire(fire) => fire::fire(fire, json),
         Command::Refire(refire) => fire::refire(refire, json),
+        Command::Analyze(args) => measure::analyze(args, json),
+        Command::Compare(args) => measure::compare(args, json),
         Command::Watch(watch) => watch::run(watch, json),
         Command::Jobs(jobs) => jobs::jobs(jobs, json),
         Command::Job(job) => jobs::job(job, json),

@@ -2,7 +2,7 @@
 //! way out: code, message, and `data` with kind, hint and whether a retry helps.
 
 use jsonrpsee::types::ErrorObjectOwned;
-use meshkiln_models::recipe::RecipeError;
+use meshkiln_models::{StageError, StageErrorKind, recipe::RecipeError};
 use meshkiln_protocol::error::{CallErrorData, ErrorKind};
 
 use crate::main_loop::Refusal;
@@ -67,6 +67,21 @@ pub fn refused(kind: ErrorKind, message: impl Into<String>, hint: impl Into<Stri
 impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         CallError::Refused(refusal)
+    }
+}
+
+impl From<StageError> for CallError {
+    fn from(error: StageError) -> Self {
+        let kind = match error.kind {
+            StageErrorKind::InvalidInput => ErrorKind::InvalidInput,
+            StageErrorKind::Truncated => ErrorKind::Truncated,
+            StageErrorKind::Unsupported => ErrorKind::Unsupported,
+            StageErrorKind::TooLarge => ErrorKind::TooLarge,
+            StageErrorKind::NoObject => ErrorKind::NoObject,
+            StageErrorKind::GateFailed => ErrorKind::GateFailed,
+            StageErrorKind::Cancelled | StageErrorKind::Internal => ErrorKind::Internal,
+        };
+        refused(kind, error.message, error.hint)
     }
 }
 

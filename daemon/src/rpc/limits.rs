@@ -14,6 +14,8 @@ pub const CONNECTIONS: usize = 1024;
 pub const SUBSCRIPTIONS: u32 = 16;
 /// Of one uploaded blob, and of one source file.
 pub const BLOB_BYTES: u64 = 64 << 20;
+/// Of a mesh file on this machine, with everything it refers to.
+pub const MESH_BYTES: u64 = 512 << 20;
 /// Answers and events that wait for one connection's socket; when it is full,
 /// they wait in their tasks, and nothing more is read from that connection.
 pub const WAITING_MESSAGES: u32 = 64;

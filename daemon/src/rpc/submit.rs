@@ -6,20 +6,26 @@ use std::{
     sync::Arc,
 };
 
-use meshkiln_models::recipe::{Plan, Recipe};
-use meshkiln_protocol::job::{Job, SourceParams, SubmitParams};
+use meshkiln_models::{
+    import::{self, Bundle, pair},
+    recipe::{Plan, Recipe},
+};
+use meshkiln_protocol::{
+    error::ErrorKind,
+    job::{Job, SourceParams, SubmitParams},
+};
 
 use super::{
     Daemon,
     convert::{self, CallError},
-    jobs,
+    gather, jobs,
     methods::blocking,
     source,
 };
 use crate::{
     main_loop::{Answer, Call, Submission},
     recipes,
-    store::blobs::{Blob, Digest},
+    store::blobs::{Blob, Digest, PutError},
 };
 
 const LONGEST_KEY: usize = 200;
@@ -52,6 +58,12 @@ pub fn plan(mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
 /// Where a client wants the finished file: a file, or a folder for one called
 /// `name`. `source` must not be overwritten.
 pub fn check_output(text: &str, name: &str, source: Option<&Path>, plan: &Plan) -> Result<PathBuf, CallError> {
+    if !plan.makes_file() {
+        return Err(convert::invalid(
+            format!("`output`: recipe `{}` only reports, it makes no file", plan.recipe),
+            "leave `output` out; the report is the job's",
+        ));
+    }
     let mut output = source::check_path("output", text)?;
     if output.is_dir() || text.ends_with(['/', '\\']) {
         output.push(format!("{name}{}", plan.extension()));
@@ -80,16 +92,28 @@ fn prepare(daemon: &Daemon, params: SubmitParams) -> Result<Submission, CallErro
         return Err(convert::invalid(message, "use a random number in hex"));
     }
     // Everything that can be wrong is found before the source is copied.
-    let recipe = daemon.recipes.find(params.recipe.as_deref().unwrap_or(recipes::DEFAULT))?;
+    let recipe = params.recipe.as_deref().map(|name| daemon.recipes.find(name)).transpose()?;
+    let from = From::read("source", params.source)?;
+    let against = params.against.map(|against| From::read("against", against)).transpose()?;
+    let source = from.open(daemon)?;
+    let recipe = match recipe {
+        Some(recipe) => recipe,
+        None => daemon.recipes.find(if source.is_mesh(daemon)? { recipes::MESH } else { recipes::DEFAULT })?,
+    };
     let plan = plan(recipe, &params.set)?;
-    let from = From::read(params.source)?;
     let source_path = from.path();
     let output = match (&params.output, source_path) {
         (Some(output), _) => Some(check_output(output, &from.name(), source_path, &plan)?),
-        (None, Some(path)) => Some(beside(path, &plan)?),
-        (None, None) => None,
+        (None, Some(path)) if plan.makes_file() => Some(beside(path, &plan)?),
+        (None, _) => None,
     };
-    let blob = from.take(daemon)?;
+    let blob = match against {
+        Some(against) => {
+            let pair = pair::to_bytes(&source.mesh(daemon)?, &against.open(daemon)?.mesh(daemon)?)?;
+            keep(daemon, "the two meshes", &pair)?
+        }
+        None => source.take(daemon)?,
+    };
     Ok(Submission {
         source_sha256: blob.sha256,
         source_path: source_path.map(Path::to_owned),
@@ -110,16 +134,17 @@ enum From {
 }
 
 impl From {
-    fn read(params: SourceParams) -> Result<From, CallError> {
+    /// `field` is what the client called it.
+    fn read(field: &str, params: SourceParams) -> Result<From, CallError> {
         let name = params.name.as_deref().map(source::check_name).transpose()?;
         match (params.path, params.blob) {
-            (Some(path), None) => Ok(From::Path { path: source::check_path("source.path", &path)?, name }),
+            (Some(path), None) => Ok(From::Path { path: source::check_path(&format!("{field}.path"), &path)?, name }),
             (None, Some(blob)) => match blob.parse() {
                 Ok(digest) => Ok(From::Blob { digest, name }),
-                Err(e) => Err(convert::invalid(format!("`source.blob`: {e}"), "upload with PUT /blob/<sha256> first")),
+                Err(e) => Err(convert::invalid(format!("`{field}.blob`: {e}"), "upload with PUT /blob/<sha256> first")),
             },
             _ => Err(CallError::Params {
-                message: "`source`: expected exactly one of `path` and `blob`".to_owned(),
+                message: format!("`{field}`: expected exactly one of `path` and `blob`"),
                 hint: "give the path of a picture, or the digest of one that was uploaded".to_owned(),
             }),
         }
@@ -140,10 +165,12 @@ impl From {
         }
     }
 
-    /// The source as a blob that is there to stay.
-    fn take(&self, daemon: &Daemon) -> Result<Blob, CallError> {
+    fn open(&self, daemon: &Daemon) -> Result<Opened, CallError> {
         match self {
-            From::Path { path, .. } => source::snapshot(&daemon.blobs, path),
+            From::Path { path, .. } => match gather::mesh(path)? {
+                Some(bundle) => Ok(Opened::Mesh(bundle)),
+                None => Ok(Opened::File(path.clone())),
+            },
             From::Blob { digest, .. } => {
                 let missing = || {
                     let message = format!("there is no blob {digest}");
@@ -151,10 +178,61 @@ impl From {
                 };
                 let bytes = daemon.blobs.len(*digest).ok_or_else(missing)?;
                 daemon.blobs.touch(*digest).map_err(|_| missing())?;
-                Ok(Blob { sha256: digest.to_string(), bytes })
+                Ok(Opened::Blob(*digest, bytes))
             }
         }
     }
+}
+
+/// What was found where the client pointed.
+enum Opened {
+    Mesh(Bundle),
+    /// A picture, or something nobody knows.
+    File(PathBuf),
+    /// There to stay, with its length.
+    Blob(Digest, u64),
+}
+
+impl Opened {
+    fn is_mesh(&self, daemon: &Daemon) -> Result<bool, CallError> {
+        Ok(match self {
+            Opened::Mesh(_) => true,
+            Opened::File(_) => false,
+            Opened::Blob(digest, _) => import::sniff(Bundle::from_bytes(&read(daemon, *digest)?).main()).is_some(),
+        })
+    }
+
+    /// What is no mesh is told so by the stage that reads it.
+    fn mesh(self, daemon: &Daemon) -> Result<Bundle, CallError> {
+        match self {
+            Opened::Mesh(bundle) => Ok(bundle),
+            Opened::File(path) => Err(convert::refused(
+                ErrorKind::Unsupported,
+                format!("{} is no mesh", path.display()),
+                "give a GLB, glTF, OBJ, PLY or STL file",
+            )),
+            Opened::Blob(digest, _) => Ok(Bundle::from_bytes(&read(daemon, digest)?)),
+        }
+    }
+
+    /// The source as a blob that is there to stay.
+    fn take(self, daemon: &Daemon) -> Result<Blob, CallError> {
+        match self {
+            Opened::Mesh(bundle) => keep(daemon, "the mesh", &bundle.to_bytes()?),
+            Opened::File(path) => source::snapshot(&daemon.blobs, &path),
+            Opened::Blob(digest, bytes) => Ok(Blob { sha256: digest.to_string(), bytes }),
+        }
+    }
+}
+
+fn keep(daemon: &Daemon, what: &str, bytes: &[u8]) -> Result<Blob, CallError> {
+    daemon.blobs.put(bytes).map_err(|e| source::put_failed(what, PutError::Write(e)))
+}
+
+fn read(daemon: &Daemon, digest: Digest) -> Result<Vec<u8>, CallError> {
+    daemon.blobs.get(digest).map_err(|e| {
+        convert::refused(ErrorKind::Storage, format!("blob {digest} cannot be read: {e}"), "upload it again")
+    })
 }
 
 fn beside(source: &Path, plan: &Plan) -> Result<PathBuf, CallError> {

@@ -136,11 +136,16 @@ impl Service {
         let path = folder_from(&params.path)?;
         let out = params.out.as_deref().map(absolute_from).transpose()?;
         let recipe = params.recipe.unwrap_or_else(|| "prop".to_owned());
-        if (self.find)(&recipe).is_none() {
+        let found = (self.find)(&recipe).ok_or_else(|| Refusal {
+            kind: ErrorKind::NotFound,
+            message: format!("there is no recipe `{recipe}`"),
+            hint: "`meshkiln recipes` lists them".to_owned(),
+        })?;
+        if !found.steps.first().is_some_and(|step| step.stage == "decode") {
             return Err(Refusal {
-                kind: ErrorKind::NotFound,
-                message: format!("there is no recipe `{recipe}`"),
-                hint: "`meshkiln recipes` lists them".to_owned(),
+                kind: ErrorKind::InvalidInput,
+                message: format!("recipe `{recipe}` is not for pictures, which is what is watched for"),
+                hint: "name a recipe that begins with `decode`".to_owned(),
             });
         }
         if let Some(other) = self.watches.values().find(|w| w.row.path == path) {

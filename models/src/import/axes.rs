@@ -25,6 +25,15 @@ impl Axes {
         }
     }
 
+    /// What a setting says: `y-up`, `z-up`, or as assumed.
+    pub fn from_choice(choice: &str, format: MeshFormat) -> Axes {
+        match choice {
+            "y-up" => Axes::YUp,
+            "z-up" => Axes::ZUp,
+            _ => Axes::assumed(format),
+        }
+    }
+
     /// Turns a mesh in these axes to +Y up, front to +Z: a quarter turn about X
     /// for `ZUp`, nothing for `YUp`. Exact: coordinates change places and sign.
     pub fn turn_y_up(self, textured: &mut TexturedMesh) {

@@ -13,6 +13,7 @@ mod gltf;
 #[cfg(test)]
 mod hostile_tests;
 mod obj;
+pub mod pair;
 pub mod path;
 mod ply;
 mod polygon;

@@ -15,6 +15,18 @@ pub enum MeshFormat {
     Stl,
 }
 
+impl MeshFormat {
+    pub fn id(self) -> &'static str {
+        match self {
+            MeshFormat::Glb => "glb",
+            MeshFormat::Gltf => "gltf",
+            MeshFormat::Obj => "obj",
+            MeshFormat::Ply => "ply",
+            MeshFormat::Stl => "stl",
+        }
+    }
+}
+
 /// `bytes` is the whole file: an STL is told by its size, an OBJ by its lines.
 /// `None` for everything else, pictures among it.
 ///

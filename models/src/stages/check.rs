@@ -158,7 +158,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     }
     cx.step(4, N_STEPS)?;
 
-    let (reported, report, verdict) = sealed(&bytes, &measured, cx)?;
+    let notes = asset.json(Slot::Notes).ok();
+    let (reported, report, verdict) = sealed(&bytes, &measured, notes.as_deref(), cx)?;
     if let Some(worst) = verdict.worst()
         && cx.choice("on-fail") == "fail"
     {
@@ -175,12 +176,17 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
 
 /// The file with its report. The report says how large the file is, which it
 /// makes larger: repeated until the figure is true.
-fn sealed(bytes: &[u8], measured: &Measured, cx: &StageCx) -> Result<(Vec<u8>, Json, Verdict), StageError> {
+fn sealed(
+    bytes: &[u8],
+    measured: &Measured,
+    notes: Option<&Json>,
+    cx: &StageCx,
+) -> Result<(Vec<u8>, Json, Verdict), StageError> {
     let mut n_bytes = bytes.len();
     // The first try gets all but the length of this one number right.
     for _ in 0..8 {
         let verdict = Verdict::of(measured, n_bytes, cx);
-        let report = report(measured, n_bytes, &verdict);
+        let report = report(measured, notes, n_bytes, &verdict);
         let reported = glb::with_report(bytes, &report)?;
         if reported.len() == n_bytes {
             return Ok((reported, report, verdict));
@@ -190,8 +196,11 @@ fn sealed(bytes: &[u8], measured: &Measured, cx: &StageCx) -> Result<(Vec<u8>, J
     Err(StageError::internal("size of the file with its report does not settle"))
 }
 
-fn report(measured: &Measured, n_bytes: usize, verdict: &Verdict) -> Json {
+fn report(measured: &Measured, notes: Option<&Json>, n_bytes: usize, verdict: &Verdict) -> Json {
     let mut report = measured.to_json();
+    if let Some(notes) = notes {
+        report["notes"] = notes.clone();
+    }
     report["file_bytes"] = json!(n_bytes);
     report["passed"] = json!(verdict.worst().is_none());
     report["gate"] = verdict.to_json();

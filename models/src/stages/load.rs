@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use glam::Vec3;
+use serde_json::json;
 
 use crate::{
     cx::StageCx,
@@ -19,7 +20,7 @@ pub const STAGE: Stage = Stage {
     doc: "Read a mesh file, upright, in metres, on the ground.",
     reads: &[Slot::Source],
     may_read: &[],
-    writes: &[Slot::High, Slot::Mesh],
+    writes: &[Slot::High, Slot::Mesh, Slot::Notes],
     engines: &[Engine {
         id: "built-in",
         doc: "GLB, glTF, OBJ, PLY and STL by content, within limits.",
@@ -53,15 +54,9 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     cx.step(0, 2)?;
     let source = asset.bytes(Slot::Source)?;
     let imported = import::read(&Bundle::from_bytes(&source), &Limits::default())?;
-    for note in &imported.notes {
-        tracing::warn!("{note}");
-    }
+    asset.note(STAGE.id, json!({ "format": imported.format.id(), "passed_over": imported.notes }));
     cx.step(1, 2)?;
-    let axes = match cx.choice("axes") {
-        "y-up" => Axes::YUp,
-        "z-up" => Axes::ZUp,
-        _ => Axes::assumed(imported.format),
-    };
+    let axes = Axes::from_choice(cx.choice("axes"), imported.format);
     let mut high = imported.textured;
     axes.turn_y_up(&mut high);
     stand(&mut high, cx.float("scale") as f32, cx.float("height") as f32)?;

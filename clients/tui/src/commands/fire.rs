@@ -18,7 +18,7 @@ use crate::{
     show,
 };
 
-const CLIENT: &str = "cli";
+pub const CLIENT: &str = "cli";
 
 pub fn fire(args: Fire, json: bool) -> Outcome {
     let images = args.images.iter().map(|image| readable(image)).collect::<Result<Vec<_>, _>>()?;
@@ -34,6 +34,7 @@ pub fn fire(args: Fire, json: bool) -> Outcome {
         let output = args.out.as_ref().map(|out| output_for(out, several)).transpose()?;
         jobs.push(client.call::<Submit>(&SubmitParams {
             source: SourceParams { path: Some(text(image)?), ..SourceParams::default() },
+            against: None,
             recipe: args.recipe.clone(),
             set: args.how.set.clone(),
             output,
@@ -83,7 +84,7 @@ pub fn asset_ref(text: &str) -> Result<AssetRef, Failure> {
 }
 
 /// Absolute, and there: a misspelt name is told before the daemon is started.
-fn readable(image: &Path) -> Result<PathBuf, Failure> {
+pub fn readable(image: &Path) -> Result<PathBuf, Failure> {
     let path = full(image)?;
     match std::fs::metadata(&path) {
         Ok(found) if found.is_dir() => Err(Failure::usage(

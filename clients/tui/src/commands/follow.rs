@@ -25,8 +25,21 @@ const STEPS: u64 = 1000;
 /// How soon Ctrl-C is noticed.
 const POLL_MS: u64 = 250;
 
-/// `seq` is a sequence number from before the jobs were submitted.
+/// Shows jobs until they have ended, and what became of them. `seq` is a
+/// sequence number from before they were submitted.
 pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outcome {
+    let jobs = until_ended(client, jobs, seq, json)?;
+    if json {
+        show::json(&json!({ "jobs": jobs }))?;
+    } else {
+        jobs.iter().try_for_each(print_end)?;
+    }
+    if jobs.iter().all(|job| job.state == JobState::Done) { Ok(()) } else { Err(Failure::JobsFailed) }
+}
+
+/// The same without the last word on them. `Interrupted` after Ctrl-C, with that
+/// word said.
+pub fn until_ended(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Result<Vec<Job>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = interrupted.clone();
     // A second Ctrl-C finds the handler there already and only sets the flag again.
@@ -83,16 +96,15 @@ pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outc
     let jobs: Vec<Job> =
         ids.into_iter().map(|id| client.call::<JobGet>(&JobGetParams { id })).collect::<Result<_, _>>()?;
     board.close();
+    if !cancelled {
+        return Ok(jobs);
+    }
     if json {
         show::json(&json!({ "jobs": jobs }))?;
     } else {
         jobs.iter().try_for_each(print_end)?;
     }
-    match (cancelled, jobs.iter().all(|job| job.state == JobState::Done)) {
-        (true, _) => Err(Failure::Interrupted),
-        (false, true) => Ok(()),
-        (false, false) => Err(Failure::JobsFailed),
-    }
+    Err(Failure::Interrupted)
 }
 
 /// One bar a job on a terminal; nothing elsewhere.
