@@ -2,9 +2,12 @@
 //!
 //! `planar` serves solids that are one height field seen from the front and one
 //! from the back. It cuts along the outline (`sides`), lays each half out flat
-//! (`relax`), and packs the charts (`pack`).
+//! (`relax`), and packs the charts (`pack`). `atlas` serves any surface.
 
 mod adjacency;
+pub mod atlas;
+mod flatten;
+mod merge;
 mod overlap;
 mod pack;
 mod relax;
@@ -191,7 +194,7 @@ mod tests {
     }
 
     /// What every unwrapped mesh must be.
-    fn check(before: &Mesh, after: &Mesh, padding: f32) {
+    pub(super) fn check(before: &Mesh, after: &Mesh, padding: f32) {
         assert_eq!(before.triangles.len(), after.triangles.len());
         for (a, b) in before.triangles.iter().zip(&after.triangles) {
             assert_eq!(before.corners(*a), after.corners(*b));

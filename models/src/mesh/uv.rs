@@ -4,6 +4,8 @@
 //! graphics hardware: texel centres on an edge shared by two triangles belong to
 //! exactly one of them, so charts that touch do not count as overlapping.
 
+pub mod layout;
+
 use glam::{DVec2, Vec2};
 
 use super::raster::scan::ScanTriangle;
