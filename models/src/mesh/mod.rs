@@ -14,6 +14,7 @@ pub mod fit;
 pub mod inflate;
 #[cfg(test)]
 mod inflate_tests;
+pub mod iso_surface;
 mod lattice_tiling;
 pub mod mirror;
 pub mod normals;

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Marching cubes beside scikit-image and PyMCubes, on one grid in one run.
+
+    tests/peers/surface.py [--quick]
+
+Runs the benchmark `surface`, which leaves its 256^3 grid, then the peers on that
+grid, and prints a table with ratios. --quick leaves out the dense evaluation of
+the network. Makes its own environment under target/peers.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HOME = ROOT / "target" / "peers" / "surface"
+PACKAGES = ["numpy", "scikit-image", "PyMCubes"]
+
+
+def main():
+    python = HOME / "venv" / "bin" / "python"
+    if not python.exists():
+        venv.create(HOME / "venv", with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    if pathlib.Path(sys.prefix) != HOME / "venv":
+        os.execv(python, [python, __file__, *sys.argv[1:]])
+
+    grid = HOME / "grid.f32"
+    environment = dict(os.environ, SURFACE_GRID=str(grid))
+    if "--quick" in sys.argv:
+        environment["SURFACE_DENSE"] = "0"
+    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "surface"]
+    bench = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    lines = [json.loads(line) for line in bench.stdout.splitlines() if line.startswith("{")]
+    report_network(next(line for line in lines if line["name"] == "network"))
+    report_grid([line for line in lines if line["name"] == "grid"], grid)
+
+
+def report_network(line):
+    print(f"network, {line['points_per_side']}^3: {line['points']} points asked, "
+          f"{100 * line['share']:.2f} % of {line['dense_points']}; {line['seconds']:.2f} s, {line['triangles']} triangles")
+    if line["same_triangles"] is None:
+        print("dense evaluation left out")
+    else:
+        print(f"dense: {line['dense_seconds']:.2f} s ({line['dense_seconds'] / line['seconds']:.1f} times), "
+              f"same vertices and triangles: {line['same_triangles']}")
+
+
+def report_grid(ours, path):
+    import mcubes
+    import numpy
+    import skimage.measure
+
+    # x runs fastest in the file; the peers index [x, y, z].
+    values = numpy.ascontiguousarray(numpy.fromfile(path, numpy.float32).reshape(256, 256, 256).transpose(2, 1, 0))
+    rows = [(f"meshkiln, {line['threads']} thread(s)", line["seconds"], line["triangles"]) for line in ours]
+    peers = {
+        "scikit-image marching_cubes": lambda: skimage.measure.marching_cubes(values, 0.0)[1],
+        "PyMCubes marching_cubes": lambda: mcubes.marching_cubes(values, 0.0)[1],
+    }
+    for name, run in peers.items():
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            faces = run()
+            times.append(time.perf_counter() - start)
+        rows.append((name, min(times), len(faces)))
+    fastest = rows[0][1]
+    print(f"\n{'dense 256^3':32}{'seconds':>10}{'triangles':>12}{'times the first':>18}")
+    for name, seconds, triangles in rows:
+        print(f"{name:32}{seconds:10.3f}{triangles:12}{seconds / fastest:18.2f}")
+
+
+if __name__ == "__main__":
+    main()
