@@ -67,10 +67,13 @@ fn cut_ears(flat: &[DVec2]) -> Vec<[usize; 3]> {
     while left.len() > 3 && effort > 0 {
         let n = left.len();
         let ear = [left[(at + n - 1) % n], left[at % n], left[(at + 1) % n]];
+        effort = effort.saturating_sub(1);
         // When no corner is an ear the outline crosses or touches itself: any will do.
         if is_ear(flat, &left, ear, &mut effort) || n_refused >= n {
             triangles.push(ear);
             left.remove(at % n);
+            // The rest moves up, some at a time.
+            effort = effort.saturating_sub(n / 16);
             n_refused = 0;
             // Skipping one gives rounder triangles than cutting along.
             at += 1;

@@ -12,6 +12,8 @@ mod material;
 mod meshopt;
 mod primitive;
 mod skin;
+#[cfg(test)]
+mod tests;
 
 use glam::{Mat3, Mat4, Quat, Vec3, Vec4};
 use gltf::json;
@@ -72,7 +74,7 @@ pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Ve
         for primitive in &mesh.primitives {
             let Some(indices) = Indices::of(primitive, &data, &mut notes)? else { continue };
             // Counted as they are read, whatever becomes of them.
-            n_indices += indices.count();
+            n_indices = indices.count().saturating_add(n_indices);
             let (most, n) = (limits.triangles.saturating_mul(3) as u64, n_indices);
             if n > most {
                 return Err(too_large("indices", n, most));

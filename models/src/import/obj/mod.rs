@@ -249,12 +249,13 @@ impl Statements {
         for &(n_corners, _, material) in &self.sizes {
             let polygon = &self.polygons[at..at + n_corners as usize];
             at += polygon.len();
+            let n = part.mesh.triangles.len() + polygon.len() - 2;
+            if n > limits.triangles {
+                return Err(too_large("triangles", n, limits.triangles));
+            }
             let places: Vec<Vec3> = polygon.iter().map(|&c| part.mesh.positions[c as usize]).collect();
             part.mesh.triangles.extend(triangulate(&places).into_iter().map(|t| t.map(|i| polygon[i])));
             part.face_materials.resize(part.mesh.triangles.len(), material);
-            if part.mesh.triangles.len() > limits.triangles {
-                return Err(too_large("triangles", part.mesh.triangles.len(), limits.triangles));
-            }
         }
         Ok(part)
     }

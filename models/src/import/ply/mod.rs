@@ -171,6 +171,8 @@ fn read_faces(
                 return Err(damaged(message));
             }
             let uv = |i: usize| given.get(2 * i).map_or(Vec2::ZERO, |u| Vec2::new(*u as f32, given[2 * i + 1] as f32));
+            // Corners of other elements may have none.
+            faces.uvs.resize(faces.corners.len() - found.len(), Vec2::ZERO);
             faces.uvs.extend((0..found.len()).map(uv));
         }
         Ok(())
@@ -207,27 +209,30 @@ fn index(value: f64) -> Result<u32, StageError> {
 
 /// Vertices and faces as triangles. Where corners have texture coordinates of
 /// their own, a vertex becomes one for each that it has.
-fn join(vertices: Part, faces: Faces, n_textures: usize, limits: &Limits) -> Result<Part, StageError> {
+fn join(vertices: Part, mut faces: Faces, n_textures: usize, limits: &Limits) -> Result<Part, StageError> {
     let n = vertices.mesh.positions.len();
     if let Some(i) = faces.corners.iter().find(|&&i| i as usize >= n) {
         return Err(damaged(format!("a face of the PLY names vertex {i} of {n}")));
     }
     let (mut part, corners) = match faces.uvs.len() {
         0 => (vertices, faces.corners),
-        _ => split(vertices, &faces),
+        _ => {
+            faces.uvs.resize(faces.corners.len(), Vec2::ZERO);
+            split(vertices, &faces)
+        }
     };
     let mut at = 0;
     for &(n_corners, texture) in &faces.polygons {
         let polygon = &corners[at..at + n_corners as usize];
         at += polygon.len();
-        let places: Vec<Vec3> = polygon.iter().map(|&v| part.mesh.positions[v as usize]).collect();
-        let triangles = triangulate(&places);
-        let material = if (texture as usize) < n_textures { texture } else { 0 };
-        part.face_materials.resize(part.face_materials.len() + triangles.len(), material);
-        part.mesh.triangles.extend(triangles.into_iter().map(|t| t.map(|i| polygon[i])));
-        if part.mesh.triangles.len() > limits.triangles {
-            return Err(super::too_large("triangles", part.mesh.triangles.len(), limits.triangles));
+        let n = part.mesh.triangles.len() + polygon.len() - 2;
+        if n > limits.triangles {
+            return Err(super::too_large("triangles", n, limits.triangles));
         }
+        let places: Vec<Vec3> = polygon.iter().map(|&v| part.mesh.positions[v as usize]).collect();
+        let material = if (texture as usize) < n_textures { texture } else { 0 };
+        part.mesh.triangles.extend(triangulate(&places).into_iter().map(|t| t.map(|i| polygon[i])));
+        part.face_materials.resize(part.mesh.triangles.len(), material);
     }
     Ok(part)
 }
