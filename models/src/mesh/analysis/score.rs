@@ -51,15 +51,18 @@ fn topology(a: &Analysis) -> f64 {
     let edges = |n: usize| share(n, c.n_edges);
     let faces = |n: usize| share(n, t.n_triangles);
     let vertices = |n: usize| share(n, t.n_vertices);
+    // `topology` counts edges whose two triangles disagree as non-manifold, too.
+    let joined_by_more = t.n_non_manifold_edges.saturating_sub(c.n_flipped_edges);
     score(&[
-        Cost { measure: edges(t.n_border_edges), presence: 0.15, half: 0.05 },
-        Cost { measure: edges(t.n_non_manifold_edges), presence: 0.20, half: 0.03 },
-        Cost { measure: vertices(t.n_non_manifold_vertices), presence: 0.10, half: 0.03 },
-        Cost { measure: edges(c.n_flipped_edges), presence: 0.10, half: 0.05 },
+        Cost { measure: edges(t.n_border_edges), presence: 0.15, half: 0.10 },
+        Cost { measure: edges(joined_by_more), presence: 0.20, half: 0.10 },
+        Cost { measure: vertices(t.n_non_manifold_vertices), presence: 0.10, half: 0.10 },
+        Cost { measure: edges(c.n_flipped_edges), presence: 0.15, half: 0.15 },
         Cost { measure: faces(c.n_duplicate_faces), presence: 0.10, half: 0.05 },
         Cost { measure: share(c.n_loose_vertices, a.n_stored_vertices), presence: 0.02, half: 0.20 },
         Cost { measure: c.n_floaters as f64, presence: 0.05, half: 20.0 },
-        Cost { measure: vertices(c.n_high_valence + c.n_low_valence), presence: 0.0, half: 0.50 },
+        // Three edges at a vertex are right at a corner; the count alone says so.
+        Cost { measure: vertices(c.n_high_valence), presence: 0.0, half: 0.20 },
     ])
 }
 
@@ -72,7 +75,7 @@ fn geometry(a: &Analysis) -> f64 {
         Cost { measure: faces(t.n_degenerate), presence: 0.10, half: 0.05 },
         // Those without area are among the slivers; they pay twice, rightly.
         Cost { measure: faces(s.n_slivers), presence: 0.0, half: 0.30 },
-        Cost { measure: faces(a.intersections.n_faces), presence: 0.08, half: 0.10 },
+        Cost { measure: faces(a.intersections.n_faces), presence: 0.08, half: 0.20 },
         Cost { measure: inside_out, presence: 0.50, half: f64::INFINITY },
     ])
 }
