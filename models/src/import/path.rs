@@ -91,7 +91,7 @@ fn check(given: &str, path: &str) -> Result<(), StageError> {
         "starts in a home folder"
     } else if path
         .split('/')
-        .any(|part| part.trim() == ".." || part.trim_end_matches([' ', '.']) == "" && part.len() > 1)
+        .any(|part| part.trim() == ".." || part.len() > 1 && part.trim_end_matches([' ', '.']).is_empty())
     {
         "leaves the folder of the mesh"
     } else {
