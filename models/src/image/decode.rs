@@ -331,6 +331,16 @@ mod tests {
     }
 
     #[test]
+    fn texels_are_as_stored_whatever_the_orientation_says() {
+        let Ok(bytes) = fs::read(Path::new(DATA).join("odd/orientation_rectangle.jpg")) else {
+            eprintln!("skipped: ../shared/data is absent");
+            return;
+        };
+        assert_eq!(decode(&bytes).unwrap().image.dimensions(), (1, 2));
+        assert_eq!(decode_texels(&bytes).unwrap().dimensions(), (2, 1));
+    }
+
+    #[test]
     fn every_cut_file_is_truncated_and_never_a_grey_picture() {
         for name in ["odd/hopper.jpg", "odd/flower2.webp", "odd/p_trns_single.png"] {
             let Ok(bytes) = fs::read(Path::new(DATA).join(name)) else {

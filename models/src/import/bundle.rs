@@ -60,6 +60,9 @@ impl Bundle {
             let Some(bytes) = found else { continue };
             if format == MeshFormat::Obj && is_material_file(&path) {
                 let more = material_references(&bytes)?;
+                if more.len() > limits.files {
+                    return Err(too_large("references to other files", more.len(), limits.files));
+                }
                 let new: Vec<String> = more.into_iter().filter(|path| !wanted.contains(path)).collect();
                 wanted.extend(new);
             }

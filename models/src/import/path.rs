@@ -6,6 +6,8 @@
 //! `/` between its parts and none of them empty, `.` or `..`. Whoever opens it
 //! still has to see to links in the file system.
 
+use std::collections::BTreeSet;
+
 use data_url::DataUrl;
 use percent_encoding::percent_decode_str;
 
@@ -22,6 +24,25 @@ pub enum Reference {
     File(String),
     /// The content itself, from a `data:` URI.
     Data(Vec<u8>),
+}
+
+/// Paths in order of appearance, each once.
+#[derive(Default)]
+pub(super) struct Paths {
+    list: Vec<String>,
+    known: BTreeSet<String>,
+}
+
+impl Paths {
+    pub fn add(&mut self, path: String) {
+        if self.known.insert(path.clone()) {
+            self.list.push(path);
+        }
+    }
+
+    pub fn finish(self) -> Vec<String> {
+        self.list
+    }
 }
 
 /// A URI of a glTF file. `data:` is decoded in place; anything else must be a
@@ -70,7 +91,7 @@ fn check(given: &str, path: &str) -> Result<(), StageError> {
         "starts in a home folder"
     } else if path
         .split('/')
-        .any(|part| part.trim() == ".." || part.trim_end_matches([' ', '.']) == "" && part.len() > 1)
+        .any(|part| part.trim() == ".." || part.len() > 1 && part.trim_end_matches([' ', '.']).is_empty())
     {
         "leaves the folder of the mesh"
     } else {

@@ -45,7 +45,7 @@ pub(super) fn files(folder: &str) -> Vec<PathBuf> {
 
 fn volume(mesh: &Mesh) -> f64 {
     let corners = |t: &[u32; 3]| mesh.corners(*t).map(Vec3::as_dvec3);
-    mesh.triangles.iter().map(|t| corners(t)).map(|[a, b, c]: [DVec3; 3]| a.dot(b.cross(c)) / 6.0).sum()
+    mesh.triangles.iter().map(corners).map(|[a, b, c]: [DVec3; 3]| a.dot(b.cross(c)) / 6.0).sum()
 }
 
 /// Vertices - edges + faces, equal positions being one vertex.
@@ -165,7 +165,7 @@ fn figures_are_those_of_the_datas_own_table() {
     let readme = fs::read_to_string(readme).unwrap();
     let number = |text: &str, after: &str| -> Option<f64> {
         let rest = &text[text.find(after)? + after.len()..];
-        rest.split(|c: char| c == ',' || c == ';' || c == ' ').next()?.parse().ok()
+        rest.split([',', ';', ' ']).next()?.parse().ok()
     };
     let mut n_checked = 0;
     let mut differing = String::new();
@@ -178,7 +178,7 @@ fn figures_are_those_of_the_datas_own_table() {
         let size: Vec<f64> = line[line.find("size ").unwrap() + 5..]
             .split(" x ")
             .take(3)
-            .map(|word| word.split(|c: char| c == ' ' || c == ';').next().unwrap().parse().unwrap())
+            .map(|word| word.split([' ', ';']).next().unwrap().parse().unwrap())
             .collect();
         let mut check = |what: &str, found: f64, stated: f64, tolerance: f64| {
             if (found - stated).abs() > tolerance {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ::image::RgbaImage;
 
-use super::{Bundle, Limits, assembly::Notes, too_large};
+use super::{Bundle, Limits, assembly::Notes, damaged, too_large};
 use crate::{
     error::{StageError, StageErrorKind},
     image::decode,
@@ -18,11 +18,15 @@ pub(super) struct Textures<'a> {
     known: BTreeMap<String, Option<usize>>,
     images: Vec<Arc<RgbaImage>>,
     n_pixels: u64,
+    n_unread: usize,
 }
+
+/// Most pictures of a file that cannot be read: each may take a while to fail.
+const MAX_UNREAD: usize = 32;
 
 impl<'a> Textures<'a> {
     pub fn new(bundle: &'a Bundle, limits: &'a Limits) -> Textures<'a> {
-        Textures { bundle, limits, known: BTreeMap::new(), images: Vec::new(), n_pixels: 0 }
+        Textures { bundle, limits, known: BTreeMap::new(), images: Vec::new(), n_pixels: 0, n_unread: 0 }
     }
 
     /// The picture in the bundle at `path`, with a note where there is none.
@@ -46,6 +50,10 @@ impl<'a> Textures<'a> {
             Ok(image) => Some(self.push(image)?),
             Err(error) if error.kind == StageErrorKind::TooLarge => return Err(error),
             Err(error) => {
+                self.n_unread += 1;
+                if self.n_unread > MAX_UNREAD {
+                    return Err(damaged(format!("more than {MAX_UNREAD} textures of the mesh cannot be read")));
+                }
                 notes.add(format!("the texture {name} cannot be read: {}", error.message));
                 None
             }

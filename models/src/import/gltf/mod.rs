@@ -23,7 +23,7 @@ use super::{
     Bundle, Limits, MeshFormat,
     assembly::{Assembly, Notes, Part},
     damaged,
-    path::{Reference, resolve_uri},
+    path::{Paths, Reference, resolve_uri},
     textures::Textures,
     too_large,
 };
@@ -46,15 +46,13 @@ pub(super) fn buffers(main: &[u8], format: MeshFormat) -> Result<Vec<String>, St
 }
 
 fn files<'a>(uris: impl Iterator<Item = &'a String>) -> Result<Vec<String>, StageError> {
-    let mut paths = Vec::new();
+    let mut paths = Paths::default();
     for uri in uris {
-        if let Reference::File(path) = resolve_uri(uri)?
-            && !paths.contains(&path)
-        {
-            paths.push(path);
+        if let Reference::File(path) = resolve_uri(uri)? {
+            paths.add(path);
         }
     }
-    Ok(paths)
+    Ok(paths.finish())
 }
 
 pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Vec<String>), StageError> {
@@ -65,20 +63,26 @@ pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Ve
     let mut assembly = Assembly::new(limits);
     let mut textures = Textures::new(bundle, limits);
     let mut materials = Materials::default();
-    let mut n_indices = 0;
+    let mut n_indices = 0u64;
     for (node_idx, transform) in placed_meshes(&document)? {
         let node = &document.nodes[node_idx];
         let Some(mesh_idx) = node.mesh.map(|mesh| mesh.value()) else { continue };
         let mesh = document.meshes.get(mesh_idx);
         let mesh = mesh.ok_or_else(|| damaged(format!("the glTF has no mesh {mesh_idx}")))?;
+        if node.extensions.as_ref().is_some_and(|all| all.others.contains_key("EXT_mesh_gpu_instancing")) {
+            notes.add("instances of meshes were passed over: each is read once");
+        }
+        let skin = node.skin.and_then(|skin| document.skins.get(skin.value()));
         for primitive in &mesh.primitives {
-            let Some(indices) = Indices::of(primitive, &data, &mut notes)? else { continue };
-            // Counted as they are read, whatever becomes of them.
-            n_indices = indices.count().saturating_add(n_indices);
-            let (most, n) = (limits.triangles.saturating_mul(3) as u64, n_indices);
-            if n > most {
-                return Err(too_large("indices", n, most));
+            // Work is counted, whatever becomes of it: files may name the same data again and again.
+            let indices = Indices::of(primitive, &data, &mut notes)?;
+            let n_own = 1 + skin.map_or(0, |skin| skin.joints.len() as u64);
+            n_indices = indices.as_ref().map_or(0, Indices::count).saturating_add(n_own).saturating_add(n_indices);
+            let most = (limits.triangles as u64).saturating_mul(4);
+            if n_indices > most {
+                return Err(too_large("indices", n_indices, most));
             }
+            let Some(indices) = indices else { continue };
             let uv_set = material::uv_set(&document, primitive);
             let Some(mut part) = primitive::read(primitive, &indices, uv_set, &data, &mut notes)? else { continue };
             assembly.check_room(part.part.mesh.positions.len(), part.part.mesh.triangles.len())?;

@@ -17,7 +17,7 @@ use super::{
     assembly::{Assembly, Notes, Part},
     bundle::is_material_file,
     damaged, linear,
-    path::resolve_path,
+    path::{Paths, resolve_path},
     polygon::triangulate,
     sniff::without_mark,
     text::{lines, number, text, tokens},
@@ -27,16 +27,13 @@ use super::{
 use crate::{error::StageError, mesh::textured::TexturedMesh};
 
 pub(super) fn references(main: &[u8]) -> Result<Vec<String>, StageError> {
-    let mut paths = Vec::new();
+    let mut paths = Paths::default();
     for line in lines(without_mark(main)).filter(|line| line.trim_ascii_start().starts_with(b"mtllib")) {
         for name in library_names(line) {
-            let path = resolve_path(&name)?;
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
+            paths.add(resolve_path(&name)?);
         }
     }
-    Ok(paths)
+    Ok(paths.finish())
 }
 
 pub(super) fn material_references(mtl: &[u8]) -> Result<Vec<String>, StageError> {

@@ -21,7 +21,7 @@ use glam::{Vec2, Vec4};
 
 use super::super::{
     assembly::Notes,
-    path::resolve_path,
+    path::{Paths, resolve_path},
     shorten,
     text::{lines, number, text, tokens},
     textures::Textures,
@@ -99,14 +99,11 @@ impl Library {
     }
 
     pub fn references(&self) -> Result<Vec<String>, StageError> {
-        let mut paths = Vec::new();
+        let mut paths = Paths::default();
         for map in self.materials.values().flat_map(|definition| definition.maps.values()) {
-            let path = resolve_path(&map.name)?;
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
+            paths.add(resolve_path(&map.name)?);
         }
-        Ok(paths)
+        Ok(paths.finish())
     }
 
     /// The material of that name, plain and with a note where there is none. An

@@ -20,7 +20,7 @@ use super::{
     Bundle, Limits,
     assembly::{Assembly, Notes, Part},
     damaged, linear,
-    path::resolve_path,
+    path::{Paths, resolve_path},
     polygon::triangulate,
     textures::Textures,
 };
@@ -31,14 +31,11 @@ use crate::{
 
 pub(super) fn references(main: &[u8]) -> Result<Vec<String>, StageError> {
     let header = Header::parse(main)?;
-    let mut paths = Vec::new();
+    let mut paths = Paths::default();
     for name in &header.textures {
-        let path = resolve_path(name)?;
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
+        paths.add(resolve_path(name)?);
     }
-    Ok(paths)
+    Ok(paths.finish())
 }
 
 pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Vec<String>), StageError> {
