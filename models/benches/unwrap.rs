@@ -6,10 +6,11 @@
 //! whatever OBJ files lie in `target/peers/unwrap/in`. Out: standard output, and
 //! `target/peers/unwrap/out`.
 //!
-//! `cargo bench -p meshkiln-models --bench unwrap`; `tests/peers/unwrap.py` runs it
+//! `cargo bench -p meshkiln-models --bench unwrap [-- NAME...]`; `tests/peers/unwrap.py` runs it
 //! beside xatlas.
 
 use std::{
+    env,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -38,6 +39,10 @@ fn main() {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
     files.sort();
+    let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted =
+        |file: &PathBuf| wanted.is_empty() || wanted.iter().any(|name| file.ends_with(format!("{name}.obj")));
+    files.retain(is_wanted);
     let out = folder.join("out");
     fs::create_dir_all(&out).expect("folder for layouts");
     for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "obj")) {

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::{
     Chart, Surface,
     adjacency::NONE,
+    bounds,
     flatten::{self, IsCancelled},
     signed_area,
 };
@@ -28,11 +29,17 @@ const MAX_SHEAR: f64 = 1.2;
 /// Less makes long arms that pack badly.
 const MIN_SHARED: f64 = 0.15;
 
+/// Smallest share of its bounding box that a joined chart fills: less wastes texture.
+const MIN_FILL: f64 = 0.4;
+
 /// Largest total curvature of a joined chart, in radians: more never lies flat.
 const MAX_CURVATURE: f64 = 2.5;
 
 /// Faces that are flattened in trials, all together: bounds the time to seconds.
 const BUDGET: usize = 200_000;
+
+/// What a trial costs whatever its size, in faces.
+const TRIAL: usize = 50;
 
 /// Joins charts until no pair is left that fits, or the budget is used up.
 pub fn merge(surface: &Surface, charts: Vec<Chart>, is_cancelled: IsCancelled) -> Result<Vec<Chart>, StageError> {
@@ -48,7 +55,7 @@ pub fn merge(surface: &Surface, charts: Vec<Chart>, is_cancelled: IsCancelled) -
             .par_iter()
             .map(|&(a, b)| {
                 let faces = graph.faces_of(a).chain(graph.faces_of(b)).collect();
-                flatten::as_one_chart(surface, faces, is_cancelled).filter(|chart| is_even(surface, chart))
+                flatten::as_one_chart(surface, faces, is_cancelled).filter(|chart| is_good(surface, chart))
             })
             .collect();
         if is_cancelled() {
@@ -129,15 +136,15 @@ impl<'a> Graph<'a> {
         let mut taken = vec![false; self.charts.len()];
         let mut pairs = Vec::new();
         for (_, a, b) in candidates {
-            let n_faces = self.n_faces(a) + self.n_faces(b);
-            if taken[a as usize] || taken[b as usize] || n_faces > *budget {
+            let cost = self.n_faces(a) + self.n_faces(b) + TRIAL;
+            if taken[a as usize] || taken[b as usize] || cost > *budget {
                 continue;
             }
             if self.curvature(a, b) > MAX_CURVATURE {
                 failed.insert((a, b));
                 continue;
             }
-            *budget -= n_faces;
+            *budget -= cost;
             (taken[a as usize], taken[b as usize]) = (true, true);
             pairs.push((a, b));
         }
@@ -198,8 +205,9 @@ fn deficits(surface: &Surface) -> Vec<f64> {
     deficits
 }
 
-/// Whether the chart's texel density and angles are near those of the surface.
-fn is_even(surface: &Surface, chart: &Chart) -> bool {
+/// Whether the chart's texel density and angles are near those of the surface, and
+/// whether it packs well.
+fn is_good(surface: &Surface, chart: &Chart) -> bool {
     let (mut space, mut sum, mut squares, mut shear) = (0.0, 0.0, 0.0, 0.0);
     for (&f, corners) in chart.faces.iter().zip(&chart.corners) {
         let area = surface.normals[f as usize].length() / 2.0;
@@ -211,8 +219,10 @@ fn is_even(surface: &Surface, chart: &Chart) -> bool {
     }
     let mean = sum / space;
     let deviation = (squares / space - mean * mean).max(0.0).sqrt() / mean;
+    let (low, high) = bounds(chart.corners.as_flattened());
+    let fill = space / ((high - low).x * (high - low).y);
     // Comparisons that are false for what is not a number.
-    deviation <= MAX_DEVIATION && shear / space <= MAX_SHEAR
+    deviation <= MAX_DEVIATION && shear / space <= MAX_SHEAR && fill >= MIN_FILL
 }
 
 /// Longest over shortest image of a unit length.

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn flips_flats_charts_and_seams_are_counted() {
-        assert_eq!(measure(&sheet(3, |x, y| Vec2::new(x, y))).n_flipped, 18);
+        assert_eq!(measure(&sheet(3, Vec2::new)).n_flipped, 18);
         assert_eq!(measure(&sheet(3, |x, _| Vec2::new(x, 0.0))).n_flat, 18);
         // Six sides of a cube of side 2: twelve edges are cut.
         let cube = measure(&shapes::cube());

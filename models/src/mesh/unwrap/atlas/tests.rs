@@ -5,6 +5,7 @@ use crate::mesh::{
     raster::scan::ScanTriangle,
     shapes::{cube, sphere, torus},
     test_shapes::{cuboid, lens},
+    test_support::test_data,
 };
 
 const OPTIONS: AtlasOptions = AtlasOptions { size: 512, padding: 4 };
@@ -154,6 +155,50 @@ fn nonsense_is_refused_and_nothing_stays_nothing() {
     assert_eq!(broken(|mesh| mesh.positions[2].y = f32::NAN), StageErrorKind::InvalidInput);
     assert_eq!(broken(|mesh| mesh.triangles[0][0] = 99), StageErrorKind::InvalidInput);
     assert_eq!(atlas(&Mesh::default(), &OPTIONS).unwrap(), Default::default());
+}
+
+#[test]
+fn real_meshes_get_few_even_charts() {
+    for (name, most_charts) in [("spot.obj", 20), ("quadknot.obj", 20), ("hand_prismatic.obj", 16)] {
+        let Some(mesh) = obj(&format!("meshes/{name}")) else { continue };
+        let (_, stats) = laid_out(&mesh, &AtlasOptions { size: 1024, padding: 8 });
+        assert!(stats.layout.n_charts <= most_charts && stats.padding == 8, "{name}: {stats:?}");
+        assert!(stats.layout.density_deviation < 0.05, "{name}: {stats:?}");
+    }
+}
+
+#[test]
+fn broken_meshes_are_laid_out_too() {
+    for name in ["beetle_non_manifold.obj", "joined_tetrahedra.obj", "wallhole.obj", "polygonfaces.obj"] {
+        let Some(mesh) = obj(&format!("meshes/broken_or_odd/{name}")) else { continue };
+        let (out, stats) = atlas(&mesh, &OPTIONS).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(out.triangles.len(), mesh.triangles.len(), "{name}");
+        assert_eq!((stats.layout.n_flipped, stats.layout.n_flat, stats.overlap), (0, 0, 0.0), "{name}: {stats:?}");
+        assert!(out.uvs.iter().all(|uv| uv.min_element() >= 0.0 && uv.max_element() <= 1.0), "{name}");
+    }
+}
+
+/// Positions and triangles of an OBJ file of the test data.
+fn obj(name: &str) -> Option<Mesh> {
+    let text = std::fs::read_to_string(test_data(name)?).unwrap();
+    // A backslash at the end of a line continues it.
+    let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    let mut mesh = Mesh::default();
+    for words in text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+        match words.as_slice() {
+            ["v", xyz @ ..] => {
+                let xyz: Vec<f32> = xyz.iter().map(|word| word.parse().unwrap()).collect();
+                mesh.positions.push(Vec3::from_slice(&xyz[..3]));
+            }
+            ["f", corners @ ..] => {
+                let index = |word: &&str| word.split('/').next().unwrap().parse::<u32>().unwrap() - 1;
+                let polygon: Vec<u32> = corners.iter().map(index).collect();
+                mesh.triangles.extend((2..polygon.len()).map(|k| [polygon[0], polygon[k - 1], polygon[k]]));
+            }
+            _ => {}
+        }
+    }
+    Some(mesh)
 }
 
 #[test]
