@@ -57,22 +57,24 @@ def report_grid(ours, path):
 
     # x runs fastest in the file; the peers index [x, y, z].
     values = numpy.ascontiguousarray(numpy.fromfile(path, numpy.float32).reshape(256, 256, 256).transpose(2, 1, 0))
-    rows = [(f"meshkiln, {line['threads']} thread(s)", line["seconds"], line["triangles"]) for line in ours]
+    rows = [(f"meshkiln, {line['threads']} thread(s)", line["seconds"], line["cpu_seconds"], line["triangles"])
+            for line in ours]
     peers = {
         "scikit-image marching_cubes": lambda: skimage.measure.marching_cubes(values, 0.0)[1],
         "PyMCubes marching_cubes": lambda: mcubes.marching_cubes(values, 0.0)[1],
     }
     for name, run in peers.items():
         times = []
+        cpu_start = time.process_time()
         for _ in range(5):
             start = time.perf_counter()
             faces = run()
             times.append(time.perf_counter() - start)
-        rows.append((name, min(times), len(faces)))
-    fastest = rows[0][1]
-    print(f"\n{'dense 256^3':32}{'seconds':>10}{'triangles':>12}{'times the first':>18}")
-    for name, seconds, triangles in rows:
-        print(f"{name:32}{seconds:10.3f}{triangles:12}{seconds / fastest:18.2f}")
+        rows.append((name, min(times), (time.process_time() - cpu_start) / 5, len(faces)))
+    print("\nSeconds: the best run. CPU: the mean of all, all threads; ratios to the first row.")
+    print(f"{'dense 256^3':30}{'seconds':>9}{'ratio':>7}{'CPU':>9}{'ratio':>7}{'triangles':>11}")
+    for name, seconds, cpu, triangles in rows:
+        print(f"{name:30}{seconds:9.3f}{seconds / rows[0][1]:7.2f}{cpu:9.3f}{cpu / rows[0][2]:7.2f}{triangles:11}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@
 //! **Memory.** At most `max_bytes` for values, of which a surface of n cells needs about 40 n
 //! (2.1 kB for each 8 x 8 x 8 points that it touches), 8.8 MB of directory and
 //! (1024 / `coarse_step`)^3 * 10 bytes of coarse lattice at resolution 1024, and
-//! the mesh: about 36 bytes a cell. Dense: nine planes of points besides.
+//! the mesh: about 56 bytes a cell. Dense: nine planes of points besides.
 
 mod bricks;
 mod cube;
@@ -73,9 +73,12 @@ pub struct IsoOptions {
     pub coarse_step: u32,
     /// What else is looked into where coarse samples agree.
     pub guard: Guard,
-    /// Steps that move vertices onto the surface; 0: linear interpolation along
-    /// the lattice's edges. Each asks for 5 points a vertex, up to an eighth of a
-    /// cell outside the bounds.
+    /// Steps that move vertices along the lattice's edges to where the field is at
+    /// the level. 0: linear interpolation. Each asks for one point a vertex.
+    pub edge_steps: u32,
+    /// Newton steps, by up to half a cell, for vertices within cells; without
+    /// `edge_steps` for all. Each asks for 5 points a vertex, up to an eighth of a cell
+    /// outside the bounds.
     pub newton_steps: u32,
     /// Points in one call of the field.
     pub batch_points: usize,
@@ -110,8 +113,8 @@ pub struct IsoStats {
     pub n_points: u64,
     /// Points that the dense lattice has.
     pub n_dense_points: u64,
-    /// Points asked for in Newton steps.
-    pub n_newton_points: u64,
+    /// Points asked for to move vertices onto the surface.
+    pub n_refining_points: u64,
     /// Cells that the surface crosses.
     pub n_cells: u64,
     pub n_triangles: u64,
@@ -132,7 +135,7 @@ pub struct Grid<'a> {
 
 impl IsoOptions {
     /// A cube lattice over `bounds` with the defaults for networks: coarse to fine
-    /// with the slope guard, one Newton step.
+    /// with the slope guard, vertices refined along edges.
     pub fn new(bounds: (Vec3, Vec3), resolution: u32, level: f32, inside: Inside) -> IsoOptions {
         IsoOptions {
             bounds,
@@ -142,7 +145,8 @@ impl IsoOptions {
             dense: false,
             coarse_step: 8,
             guard: Guard::Slope,
-            newton_steps: 1,
+            edge_steps: 3,
+            newton_steps: 0,
             batch_points: 1 << 14,
             max_bytes: 4 << 30,
         }
@@ -177,14 +181,18 @@ pub fn iso_surface(field: &Field, options: &IsoOptions, on_step: &OnStep) -> Res
     drop(bricks);
     let mut mesh = polygonized.mesh;
     step.at(4)?;
+    if options.edge_steps > 0 {
+        project::refine(&mut mesh, &polygonized.on_edges, &lattice, options.edge_steps, &mut sampler)?;
+    }
     if options.newton_steps > 0 {
-        project::project(&mut mesh, &lattice, options.newton_steps, &mut sampler)?;
+        let first = if options.edge_steps > 0 { polygonized.on_edges.len() } else { 0 };
+        project::project(&mut mesh, first, &lattice, options.newton_steps, &mut sampler)?;
     }
     step.at(Step::TOTAL)?;
     let stats = IsoStats {
         n_points,
         n_dense_points: lattice.n_inner(),
-        n_newton_points: sampler.n_points - n_points,
+        n_refining_points: sampler.n_points - n_points,
         n_cells: polygonized.n_cells,
         n_triangles: mesh.triangles.len() as u64,
     };
@@ -258,7 +266,7 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Coarse samples, crossings, the rest of the surface, triangles, Newton steps.
+    /// Coarse samples, crossings, the rest of the surface, triangles, moving vertices.
     const TOTAL: u32 = 5;
 
     fn at(&self, done: u32) -> Result<(), StageError> {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::{
     bricks::{BLOCK_SIDE, Bricks, N_BLOCK_POINTS, N_BRICK_POINTS, NONE, SIDE},
     cube::{CASES, CENTRE, Case, edge_start, face_ring},
-    lattice::Lattice,
+    lattice::{Index, Lattice},
     tunnel::{self, Tunnel},
 };
 use crate::{
@@ -27,15 +27,45 @@ const NEAREST: f64 = 1.0 / 1024.0;
 
 pub struct Polygonized {
     pub mesh: Mesh,
+    /// Where the first vertices of the mesh lie; the others are within cells.
+    pub on_edges: Vec<EdgeVertex>,
     /// Cells that the surface crosses.
     pub n_cells: u64,
+}
+
+/// A vertex on an edge of the lattice.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeVertex {
+    /// Lower end of the edge.
+    pub low: Index,
+    pub axis: u8,
+    /// Values at both ends, positive inside.
+    pub ends: [f32; 2],
+}
+
+impl EdgeVertex {
+    /// How far along the edge linear interpolation puts the vertex, 0..1.
+    fn share(&self) -> f64 {
+        share_of(self.ends[0], self.ends[1])
+    }
+
+    /// A place on the edge, kept off its ends.
+    pub fn position(&self, lattice: &Lattice, share: f64) -> Vec3 {
+        let mut index = self.low.map(f64::from);
+        index[self.axis as usize] += share.clamp(NEAREST, 1.0 - NEAREST);
+        lattice.at(index).as_vec3()
+    }
+}
+
+fn share_of(a: f32, b: f32) -> f64 {
+    (a as f64 / (a as f64 - b as f64)).clamp(NEAREST, 1.0 - NEAREST)
 }
 
 /// Vertices on edges in order of their bricks, points and axes, then those within cells.
 pub fn polygonize(bricks: &Bricks) -> Result<Polygonized, StageError> {
     let places = bricks.places_in_order();
-    let mut crossings: Vec<(Crossings, Vec<Vec3>)> =
-        places.par_iter().map(|&place| Crossings::of(&bricks.lattice, place, &bricks.block(place))).collect();
+    let mut crossings: Vec<(Crossings, Vec<EdgeVertex>)> =
+        places.par_iter().map(|&place| Crossings::of(place, &bricks.block(place))).collect();
     let mut slot_of = vec![NONE; places.len()];
     let mut n_on_edges = 0u64;
     for (slot, (place, (found, points))) in places.iter().zip(&mut crossings).enumerate() {
@@ -62,9 +92,8 @@ pub fn polygonize(bricks: &Bricks) -> Result<Polygonized, StageError> {
     let mut mesh = Mesh::default();
     mesh.positions.reserve_exact(n_on_edges as usize + pieces.iter().map(|piece| piece.inner.len()).sum::<usize>());
     mesh.triangles.reserve_exact(pieces.iter().map(|piece| piece.triangles.len()).sum());
-    for (_, points) in &crossings {
-        mesh.positions.extend_from_slice(points);
-    }
+    let on_edges: Vec<EdgeVertex> = crossings.into_iter().flat_map(|(_, points)| points).collect();
+    mesh.positions.extend(on_edges.iter().map(|vertex| vertex.position(&bricks.lattice, vertex.share())));
     let mut n_cells = 0;
     for piece in &pieces {
         let shift = mesh.positions.len() as u32 - n_on_edges as u32;
@@ -73,7 +102,7 @@ pub fn polygonize(bricks: &Bricks) -> Result<Polygonized, StageError> {
         mesh.positions.extend_from_slice(&piece.inner);
         n_cells += piece.n_cells;
     }
-    Ok(Polygonized { mesh, n_cells })
+    Ok(Polygonized { mesh, on_edges, n_cells })
 }
 
 fn check_count(n_vertices: u64) -> Result<(), StageError> {
@@ -98,7 +127,7 @@ struct Crossings {
 }
 
 impl Crossings {
-    fn of(lattice: &Lattice, place: [u16; 3], block: &[f32; N_BLOCK_POINTS]) -> (Crossings, Vec<Vec3>) {
+    fn of(place: [u16; 3], block: &[f32; N_BLOCK_POINTS]) -> (Crossings, Vec<EdgeVertex>) {
         let mut found = Crossings { bits: [0; 24], before: [0; 24], first: 0 };
         let mut points = Vec::new();
         for axis in 0..3 {
@@ -112,10 +141,8 @@ impl Crossings {
                 }
                 let bit = axis * N_BRICK_POINTS + point;
                 found.bits[bit / 64] |= 1 << (bit % 64);
-                let t = (a as f64 / (a as f64 - b as f64)).clamp(NEAREST, 1.0 - NEAREST);
-                let mut index: [f64; 3] = std::array::from_fn(|i| place[i] as f64 * SIDE as f64 + within[i] as f64);
-                index[axis] += t;
-                points.push(lattice.at(index).as_vec3());
+                let low = std::array::from_fn(|i| place[i] * SIDE as u16 + within[i] as u16);
+                points.push(EdgeVertex { low, axis: axis as u8, ends: [a, b] });
             }
         }
         for word in 1..24 {
@@ -325,9 +352,8 @@ impl Cell<'_> {
     /// Where the surface crosses an edge, in cell coordinates.
     fn crossing(&self, edge: u8) -> DVec3 {
         let (axis, start) = edge_start(edge);
-        let (a, b) = (self.values[start as usize] as f64, self.values[(start | 1 << axis) as usize] as f64);
         let mut at = DVec3::new((start & 1) as f64, (start >> 1 & 1) as f64, (start >> 2 & 1) as f64);
-        at[axis as usize] = (a / (a - b)).clamp(NEAREST, 1.0 - NEAREST);
+        at[axis as usize] = share_of(self.values[start as usize], self.values[(start | 1 << axis) as usize]);
         at
     }
 
