@@ -4,8 +4,6 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod clean;
-#[cfg(test)]
-mod clean_tests;
 pub mod codec;
 mod fairing;
 pub mod fit;

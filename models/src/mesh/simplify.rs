@@ -17,10 +17,10 @@ use meshopt::{SimplifyOptions, SimplifyVertex, VertexDataAdapter, typed_to_bytes
 
 use super::{
     Mesh,
-    clean::{clean, drop_doubled_faces},
+    clean::{clean, doubled_faces},
     mirror::{FrontHalf, with_mirror_image},
     normals::smooth_normals,
-    surface::{Surface, separate},
+    surface::{Separated, Surface, separate},
     topology::topology,
     unfold::unfold,
 };
@@ -197,12 +197,15 @@ impl<'a> Reduction<'a> {
         if !self.mesh.uvs.is_empty() {
             return ((positions.clone(), triangles), Vec::new());
         }
-        let mut faces = triangles.clone();
-        drop_doubled_faces(positions.len(), &mut faces);
+        let faces = match doubled_faces(positions.len(), &triangles) {
+            Some(kept) => triangles.iter().zip(kept).filter(|(_, kept)| *kept).map(|(&face, _)| face).collect(),
+            None => triangles.clone(),
+        };
         let doubled = faces.len() < triangles.len();
         let mut surface = Surface::of(positions, faces);
         unfold(positions, &mut surface, self.is_relief);
-        let tidy = separate(positions, &surface);
+        let Separated { positions: apart, triangles: tidy, .. } = separate(positions, &surface);
+        let tidy = (apart, tidy);
         let split = surface.faces.iter().flatten().zip(tidy.1.iter().flatten()).filter(|(a, b)| a != b);
         let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
         let on_border = border_vertices(&surface, positions.len());
