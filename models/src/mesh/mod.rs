@@ -11,6 +11,7 @@ pub mod inflate;
 #[cfg(test)]
 mod inflate_tests;
 mod lattice_tiling;
+pub mod lods;
 pub mod mirror;
 pub mod normals;
 mod outline;
@@ -22,8 +23,6 @@ pub mod render;
 pub mod shapes;
 mod silhouette;
 pub mod simplify;
-#[cfg(test)]
-mod simplify_tests;
 mod surface;
 #[cfg(test)]
 pub mod test_shapes;

@@ -7,6 +7,7 @@ pub mod cutout;
 pub mod decode;
 pub mod export;
 pub mod export_image;
+pub mod lods;
 pub mod preview;
 pub mod reconstruct;
 pub mod simplify;
