@@ -70,6 +70,7 @@ pub static STAGES: &[Stage] = &[
     stages::simplify::STAGE,
     stages::unwrap::STAGE,
     stages::bake::STAGE,
+    stages::lods::STAGE,
     stages::export::STAGE,
     stages::export_image::STAGE,
     stages::check::STAGE,

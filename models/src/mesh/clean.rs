@@ -1,46 +1,213 @@
 //! Cleans any triangle soup as far as its index and positions allow.
 //!
-//! In: a mesh with whatever is wrong with it. Out: bit-equal vertices welded, no
-//! non-finite, degenerate or doubled faces, no specks, no unused vertices, faces
-//! wound consistently and outwards, no edge with more than two faces, no vertex
-//! where surfaces meet in a point only. Holes stay. Texture coordinates go: what
-//! is welded here is unwrapped later. `front` stays.
+//! In: a mesh with whatever is wrong with it. Out: bit-equal vertices welded,
+//! open edges that nearly meet joined, no non-finite, degenerate or doubled
+//! faces, no specks, no unused vertices, faces wound consistently and outwards,
+//! no edge with more than two faces, no vertex where surfaces meet in a point
+//! only, small holes filled, on request smoother. `front` stays. What could not
+//! be mended is in the report.
+//!
+//! Texture coordinates go unless asked for: what is welded here is unwrapped
+//! later. Asked for, they and the normals stay at every corner that survives,
+//! so that a mesh that needs nothing passes bit by bit; where holes were filled
+//! no layout covers the new faces, and all of it goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod attributes;
+mod faces;
+mod holes;
+mod pieces;
+mod smooth;
+mod stitch;
+#[cfg(test)]
+pub(super) mod test_files;
+#[cfg(test)]
+mod tests;
 
-use glam::{DVec3, Vec3};
+use glam::Vec3;
 
+use self::{attributes::Corners, faces::Soup, holes::Limits};
 use super::{
     Mesh,
     normals::smooth_normals,
-    surface::{Surface, separate},
-    topology::{EdgeTable, weld_map},
+    surface::{Separated, Surface, separate},
+    topology::topology,
 };
 use crate::error::StageError;
 
-/// `speck`: pieces with less than this share of the largest piece's area are dropped.
-pub fn clean(mesh: &Mesh, speck: f32) -> Result<Mesh, StageError> {
-    let positions = &mesh.positions;
-    let mut faces = weld(positions, &mesh.triangles);
-    resolve_flat_faces(positions, &mut faces);
-    drop_doubled_faces(positions.len(), &mut faces);
+pub(super) use self::faces::doubled_faces;
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CleanOptions {
+    /// Open edges this near to each other are joined, relative to the diagonal
+    /// of the bounding box, 0..=0.01. Closed surfaces are not touched. Vertices
+    /// on an open edge (T-vertices) split the face there.
+    pub weld: f32,
+    /// Pieces with less than this share of the largest piece's area are
+    /// dropped, 0..=1.
+    pub speck: f32,
+    /// Holes with at most this perimeter, relative to the diagonal of the
+    /// bounding box, are filled where the patch has at most half of its piece's
+    /// area; 0: none.
+    pub hole: f32,
+    /// Holes with more edges than this are left open.
+    pub hole_edges: usize,
+    /// Passes of Taubin smoothing; 0: none. Closed pieces keep their volume.
+    pub smooth: u32,
+    /// Texture coordinates and normals stay where a corner survives.
+    pub keep_uvs: bool,
+}
+
+impl Default for CleanOptions {
+    fn default() -> Self {
+        CleanOptions { weld: 1e-5, speck: 0.001, hole: 0.5, hole_edges: 1000, smooth: 0, keep_uvs: false }
+    }
+}
+
+/// What was done, in counts, and what could not be mended.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct CleanReport {
+    /// Faces with a corner that is not finite or does not exist.
+    pub n_invalid: usize,
+    /// Vertices joined with another that was near but not bit-equal.
+    pub n_welded: usize,
+    /// Faces without area, and those that welding left with two corners.
+    pub n_flat: usize,
+    /// Faces with the same corners as another, and both sides of fins.
+    pub n_doubled: usize,
+    /// Vertices on the open edge of a face, which was split there.
+    pub n_stitched: usize,
+    /// Faces whose winding was turned.
+    pub n_turned: usize,
+    /// Pieces dropped for their small area.
+    pub n_specks: usize,
+    /// Vertices added where surfaces touched in a point or along an edge.
+    pub n_split: usize,
+    pub n_holes_filled: usize,
+    /// Whether texture coordinates came through.
+    pub uvs_kept: bool,
+
+    /// Left as they are: holes that are too large, or the border of what is no solid.
+    pub n_open_loops: usize,
+    pub n_open_edges: usize,
+    /// Left as they are: 0 for all inputs seen so far.
+    pub n_non_manifold_edges: usize,
+    pub n_non_manifold_vertices: usize,
+    pub n_pieces: usize,
+}
+
+impl CleanReport {
+    /// Every edge has exactly two faces that agree, every vertex one fan.
+    pub fn is_closed_manifold(&self) -> bool {
+        self.n_open_edges == 0 && self.n_non_manifold_edges == 0 && self.n_non_manifold_vertices == 0
+    }
+
+    /// Whether the surface came as it left.
+    pub fn changed_nothing(&self) -> bool {
+        let done = [self.n_invalid, self.n_welded, self.n_flat, self.n_doubled, self.n_stitched, self.n_turned];
+        done.iter().sum::<usize>() + self.n_specks + self.n_split + self.n_holes_filled == 0
+    }
+}
+
+/// Only what needs no tolerance: nothing near is joined, no hole is filled.
+/// `speck`: as in `CleanOptions`.
+pub fn clean(mesh: &Mesh, speck: f32) -> Result<Mesh, StageError> {
+    let strict = CleanOptions { weld: 0.0, speck, hole: 0.0, ..CleanOptions::default() };
+    Ok(clean_with(mesh, &strict)?.0)
+}
+
+/// Fails when nothing is left. Memory: about 200 bytes a face besides the meshes;
+/// time is linear in faces but for filled holes, n^3 for those of up to 64 edges
+/// and n^2 above.
+pub fn clean_with(mesh: &Mesh, options: &CleanOptions) -> Result<(Mesh, CleanReport), StageError> {
+    let mut report = CleanReport::default();
+    let positions = &mesh.positions;
+    let (soup, mut weld) = faces::weld(positions, &mesh.triangles, &mut report);
+    let mut soup = tidy(positions, soup, &mut report);
+    let reach = options.weld.clamp(0.0, 0.01) * diagonal(positions, &soup.faces);
+    if reach > 0.0 {
+        report.n_welded = stitch::join_open_vertices(positions, &mut soup, &mut weld, reach);
+        if report.n_welded > 0 {
+            soup = tidy(positions, soup, &mut report);
+        }
+        report.n_stitched = stitch::split_at_open_vertices(positions, &mut soup, reach);
+        if report.n_stitched > 0 {
+            soup = tidy(positions, soup, &mut report);
+        }
+    }
+
+    let Soup { faces, mut origin } = soup;
     let mut surface = Surface::of(positions, faces);
     let oriented = surface.orient();
-    turn_outwards(positions, &mut surface, &oriented);
-    drop_specks(positions, &mut surface, speck);
-    let (positions, triangles) = separate(positions, &surface);
+    let turned = pieces::turn_outwards(positions, &mut surface, &oriented);
+    let mut turned: Vec<bool> = turned.iter().zip(&oriented).map(|(&turned, &kept)| turned == kept).collect();
+    report.n_turned = turned.iter().filter(|&&t| t).count();
+    if let Some((kept, n_specks)) = pieces::without_specks(positions, &surface, options.speck) {
+        report.n_specks = n_specks;
+        surface = Surface::of(positions, faces::keep(&surface.faces, &kept));
+        origin = faces::keep(&origin, &kept);
+        turned = faces::keep(&turned, &kept);
+    }
+    let Separated { positions: separated, triangles, vertex_from, face_from } = separate(positions, &surface);
     if triangles.is_empty() {
         return Err(StageError::invalid(
             format!("nothing is left of {} triangles after cleaning", mesh.triangles.len()),
-            "give a picture with a larger object",
+            "give a picture or a mesh with a larger object",
         ));
     }
-    Ok(compact(Mesh { positions, triangles, front: mesh.front, ..Mesh::default() }))
+    report.n_split = separated.len() - positions.len();
+    let mut corners = Corners { origin, turned, weld, vertex_from, face_from };
+    let mut solid = Mesh { positions: separated, triangles, front: mesh.front, ..Mesh::default() };
+
+    let limits =
+        Limits { perimeter: options.hole * diagonal(&solid.positions, &solid.triangles), n_edges: options.hole_edges };
+    if limits.perimeter > 0.0 {
+        report.n_holes_filled = holes::fill(&mut solid, &limits);
+    }
+    if report.n_holes_filled > 0 {
+        let mut surface = Surface::of(&solid.positions, solid.triangles);
+        let all = vec![true; surface.faces.len()];
+        let now = pieces::turn_outwards(&solid.positions, &mut surface, &all);
+        report.n_turned += now.iter().filter(|&&t| t).count();
+        solid.triangles = surface.faces;
+        corners.origin.clear();
+    }
+    if options.smooth > 0 {
+        smooth::taubin(&mut solid, options.smooth);
+    }
+
+    let t = topology(&solid.positions, &solid.triangles);
+    report.n_open_edges = t.n_border_edges;
+    report.n_open_loops = if t.n_border_edges > 0 { holes::loops(&solid).len() } else { 0 };
+    (report.n_non_manifold_edges, report.n_non_manifold_vertices) = (t.n_non_manifold_edges, t.n_non_manifold_vertices);
+    report.n_pieces = t.n_components;
+
+    report.uvs_kept = options.keep_uvs && report.n_holes_filled == 0 && mesh.uvs.len() == positions.len();
+    let cleaned = if report.uvs_kept && report.changed_nothing() && options.smooth == 0 {
+        attributes::without_unused(mesh)
+    } else if report.uvs_kept {
+        attributes::carry_over(mesh, solid, &corners, options.smooth == 0)
+    } else {
+        with_fresh_normals(solid)
+    };
+    Ok((cleaned, report))
+}
+
+/// Faces without area and with a double are dropped.
+fn tidy(positions: &[Vec3], soup: Soup, report: &mut CleanReport) -> Soup {
+    let n = soup.faces.len();
+    let soup = faces::resolve_flat_faces(positions, soup);
+    report.n_flat += n.saturating_sub(soup.faces.len());
+    match doubled_faces(positions.len(), &soup.faces) {
+        None => soup,
+        Some(kept) => {
+            report.n_doubled += kept.iter().filter(|&&kept| !kept).count();
+            soup.kept(&kept)
+        }
+    }
 }
 
 /// Drops unused vertices, keeps the order of the others, and makes normals afresh.
-fn compact(mut mesh: Mesh) -> Mesh {
+fn with_fresh_normals(mut mesh: Mesh) -> Mesh {
     let mut index = vec![u32::MAX; mesh.positions.len()];
     for &v in mesh.triangles.iter().flatten() {
         index[v as usize] = 0;
@@ -60,164 +227,10 @@ fn compact(mut mesh: Mesh) -> Mesh {
     mesh
 }
 
-fn weld(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<[u32; 3]> {
-    let weld = weld_map(positions);
-    triangles
-        .iter()
-        .filter(|triangle| triangle.iter().all(|&v| positions[v as usize].is_finite()))
-        .map(|triangle| triangle.map(|v| weld[v as usize]))
-        .filter(|[a, b, c]| a != b && b != c && c != a)
-        .collect()
-}
-
-fn is_flat(positions: &[Vec3], face: [u32; 3]) -> bool {
-    let [a, b, c] = face.map(|v| positions[v as usize]);
-    (b - a).cross(c - a).length_squared() == 0.0
-}
-
-/// A face whose corners lie on a line goes; the neighbour along its longest
-/// edge is split at the middle corner, so that no gap opens.
-fn resolve_flat_faces(positions: &[Vec3], faces: &mut Vec<[u32; 3]>) {
-    const MAX_PASSES: usize = 4;
-    for _ in 0..MAX_PASSES {
-        let flat: Vec<usize> = (0..faces.len()).filter(|&f| is_flat(positions, faces[f])).collect();
-        if flat.is_empty() {
-            return;
-        }
-        let edges = EdgeTable::new(positions.len(), faces);
-        let mut gone = vec![false; faces.len()];
-        let mut more = Vec::new();
-        for f in flat {
-            if std::mem::replace(&mut gone[f], true) {
-                continue;
-            }
-            let length =
-                |i: usize| positions[faces[f][i] as usize].distance_squared(positions[faces[f][(i + 1) % 3] as usize]);
-            let longest = (0..3).max_by(|&i, &j| length(i).total_cmp(&length(j)).then(j.cmp(&i))).unwrap_or(0);
-            let [u, v, middle] = [0, 1, 2].map(|i| faces[f][(longest + i) % 3]);
-            let [first, second] = edges.users(u, v) else { continue };
-            let neighbour = if first.face() as usize == f { second.face() } else { first.face() } as usize;
-            if gone[neighbour] || faces[neighbour].contains(&middle) {
-                continue;
-            }
-            gone[neighbour] = true;
-            for keep in [u, v] {
-                let other = if keep == u { v } else { u };
-                more.push(faces[neighbour].map(|w| if w == other { middle } else { w }));
-            }
-        }
-        let mut f = 0;
-        faces.retain(|_| {
-            f += 1;
-            !gone[f - 1]
-        });
-        faces.extend(more);
-    }
-    faces.retain(|&face| !is_flat(positions, face));
-}
-
-/// Keeps one of several faces with the same corners. Two that face opposite
-/// ways are a fin: both go where the surface closes without them.
-pub(super) fn drop_doubled_faces(n_vertices: usize, faces: &mut Vec<[u32; 3]>) {
-    let sorted = |[a, b, c]: [u32; 3]| {
-        let mut s = [a, b, c];
-        s.sort_unstable();
-        s
-    };
-    // Tells the two ways round apart, wherever a face starts.
-    let way_round = |[a, b, c]: [u32; 3]| (a < b) ^ (b < c) ^ (c < a);
-    let mut copies: BTreeMap<[u32; 3], [usize; 2]> = BTreeMap::new();
-    let edges = EdgeTable::new(n_vertices, faces);
-    for (f, &face) in faces.iter().enumerate() {
-        let [a, b, c] = sorted(face);
-        let is_double = |other: u32| other as usize != f && sorted(faces[other as usize]) == [a, b, c];
-        if edges.users(a, b).iter().any(|user| is_double(user.face())) {
-            copies.entry([a, b, c]).or_default()[usize::from(way_round(face))] += 1;
-        }
-    }
-    if copies.is_empty() {
-        return;
-    }
-    let is_fin = |corners: [u32; 3], [one, other]: [usize; 2]| {
-        let [a, b, c] = corners;
-        // Distinct other faces at each edge: without the fin exactly one would be left alone.
-        let n_others = |u, v| {
-            let mut others: Vec<[u32; 3]> =
-                edges.users(u, v).iter().map(|user| sorted(faces[user.face() as usize])).collect();
-            others.sort_unstable();
-            others.dedup();
-            others.len() - 1
-        };
-        one == other && n_others(a, b) != 1 && n_others(b, c) != 1 && n_others(a, c) != 1
-    };
-    let fins: BTreeSet<[u32; 3]> = copies.iter().filter(|&(&c, &n)| is_fin(c, n)).map(|(&c, _)| c).collect();
-    let mut seen = BTreeSet::new();
-    faces.retain(|&face| {
-        let corners = sorted(face);
-        !copies.contains_key(&corners) || (!fins.contains(&corners) && seen.insert(corners))
-    });
-}
-
-/// Winds closed pieces outwards. A closed piece that was wound consistently
-/// before and lies inside the box of another one is a cavity and keeps its winding.
-/// Open pieces keep the winding most of their area had: see `Surface::orient`.
-fn turn_outwards(positions: &[Vec3], surface: &mut Surface, oriented: &[bool]) {
-    let (piece_of, n_pieces) = surface.pieces();
-    let mut pieces = vec![Piece::default(); n_pieces];
-    for (f, &face) in surface.faces.iter().enumerate() {
-        let piece = &mut pieces[piece_of[f] as usize];
-        piece.closed &= surface.links[f].iter().all(|link| link.is_some());
-        piece.kept &= oriented[f];
-        let [a, b, c] = face.map(|v| positions[v as usize]);
-        piece.low = piece.low.min(a).min(b).min(c);
-        piece.high = piece.high.max(a).max(b).max(c);
-    }
-    for (f, &face) in surface.faces.iter().enumerate() {
-        let piece = &mut pieces[piece_of[f] as usize];
-        let [a, b, c] = face.map(|v| (positions[v as usize] - piece.low).as_dvec3());
-        piece.volume += DVec3::dot(a, b.cross(c));
-    }
-    let is_inside_another = |p: usize| {
-        (0..n_pieces)
-            .any(|q| q != p && pieces[q].low.cmplt(pieces[p].low).all() && pieces[q].high.cmpgt(pieces[p].high).all())
-    };
-    let turn: Vec<bool> = (0..n_pieces)
-        .map(|p| {
-            let piece = &pieces[p];
-            piece.closed && piece.volume < 0.0 && !(piece.kept && is_inside_another(p))
-        })
-        .collect();
-    surface.flip(|f| turn[piece_of[f] as usize]);
-}
-
-#[derive(Clone)]
-struct Piece {
-    low: Vec3,
-    high: Vec3,
-    /// Six times the signed volume.
-    volume: f64,
-    closed: bool,
-    /// No face had to be turned.
-    kept: bool,
-}
-
-impl Default for Piece {
-    fn default() -> Self {
-        Piece { low: Vec3::INFINITY, high: Vec3::NEG_INFINITY, volume: 0.0, closed: true, kept: true }
-    }
-}
-
-fn drop_specks(positions: &[Vec3], surface: &mut Surface, speck: f32) {
-    let (piece_of, n_pieces) = surface.pieces();
-    let mut areas = vec![0.0; n_pieces];
-    for (f, &face) in surface.faces.iter().enumerate() {
-        let [a, b, c] = face.map(|v| positions[v as usize]);
-        areas[piece_of[f] as usize] += (b - a).cross(c - a).length() as f64;
-    }
-    let largest = areas.iter().copied().fold(0.0, f64::max);
-    let keep: Vec<bool> = areas.iter().map(|&area| area >= speck as f64 * largest).collect();
-    if keep.contains(&false) {
-        let faces = (0..surface.faces.len()).filter(|&f| keep[piece_of[f] as usize]).map(|f| surface.faces[f]);
-        *surface = Surface::of(positions, faces.collect());
-    }
+/// Of the bounding box of what the faces use; 0 where that is out of range.
+fn diagonal(positions: &[Vec3], faces: &[[u32; 3]]) -> f32 {
+    let used = faces.iter().flatten().map(|&v| positions[v as usize]);
+    let (low, high) = used.fold((Vec3::INFINITY, Vec3::NEG_INFINITY), |(low, high), p| (low.min(p), high.max(p)));
+    let length = low.distance(high);
+    if length.is_finite() { length } else { 0.0 }
 }

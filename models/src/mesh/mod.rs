@@ -5,8 +5,6 @@
 
 pub mod analysis;
 pub mod clean;
-#[cfg(test)]
-mod clean_tests;
 pub mod codec;
 pub mod compare;
 mod fairing;
@@ -16,6 +14,7 @@ pub mod inflate;
 mod inflate_tests;
 pub mod iso_surface;
 mod lattice_tiling;
+pub mod lods;
 pub mod mirror;
 pub mod normals;
 mod outline;
@@ -27,8 +26,6 @@ pub mod render;
 pub mod shapes;
 mod silhouette;
 pub mod simplify;
-#[cfg(test)]
-mod simplify_tests;
 mod surface;
 #[cfg(test)]
 pub mod test_shapes;

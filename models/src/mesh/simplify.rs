@@ -1,245 +1,125 @@
-//! Reduces a mesh to a triangle budget.
+//! Reduces a mesh to a triangle budget or to an error.
 //!
 //! In: a clean mesh. Out: one with at most the budget, within 1 % of it where
 //! the input had more and its topology allows, closed and manifold where the
-//! input was, in an order that suits vertex caches, with fresh normals.
+//! input was, in an order that suits vertex caches. The report says what stood
+//! in the way of a budget.
 //!
-//! Edges are collapsed by meshoptimizer, guided by positions and normals. It
-//! keeps borders but no outlines, so a mesh that is its own mirror image is
-//! reduced as its front half, whose border is the outline, and mirrored again.
-//! Where that half is a height over the plane of the picture it stays one, so
-//! the picture can be projected onto it without folds.
+//! Edges are collapsed by meshoptimizer. Without texture coordinates only shape
+//! counts, vertices go where the surface around them is met best, and normals
+//! are made afresh. With them, charts keep their layout: seams stay where they
+//! are and closed, no triangle turns over or lies on another in the texture, and
+//! normals are those of the input, so that maps baked for the input still fit.
+//! What the engine `inflate` makes is reduced as what it is: see `mirrored`.
 
-use std::collections::{HashMap, HashSet};
+mod charts;
+mod collapse;
+mod mirrored;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 
 use glam::Vec3;
-use meshopt::{SimplifyOptions, SimplifyVertex, VertexDataAdapter, typed_to_bytes};
+use meshopt::SimplifyVertex;
 
 use super::{
     Mesh,
-    clean::{clean, drop_doubled_faces},
-    mirror::{FrontHalf, with_mirror_image},
+    clean::{CleanOptions, clean, clean_with},
+    mirror::FrontHalf,
     normals::smooth_normals,
-    surface::{Surface, separate},
+    surface::Surface,
     topology::topology,
-    unfold::unfold,
 };
 use crate::error::StageError;
 
-/// Weight of a change of a unit normal, relative to a move by the mesh's extent.
-const NORMAL_WEIGHT: f32 = 0.3;
-/// The same for reliefs: of the squared height and of the normal. Found by
-/// trying: deviation and creases were least over a range of cutouts.
-const RELIEF_WEIGHTS: [f32; 4] = [3.0, 2.0, 2.0, 2.0];
-/// A first pass leaves this many times the budget, the attempts start from there.
-const ROUGH: usize = 2;
-/// Times that tangled places are locked before they are taken apart instead.
-const MAX_LOCKED: usize = 3;
-/// Attempts at the budget before the best one so far is taken.
-const MAX_ATTEMPTS: usize = 10;
-
-/// At most `budget` >= 1 triangles.
-pub fn simplify(mesh: &Mesh, budget: usize) -> Result<Mesh, StageError> {
-    let mut reduced = if mesh.triangles.len() <= budget {
-        mesh.clone()
-    } else if let Some(half) = FrontHalf::of(mesh) {
-        reduce_mirrored(&half, budget)
-    } else {
-        reduce(mesh, budget)
-    };
-    let broken = |mesh: &Mesh| !is_sound(&mesh.positions, &mesh.triangles);
-    if mesh.uvs.is_empty() && broken(&reduced) && !broken(mesh) {
-        reduced = clean(&reduced, 0.0)?;
-    }
-    order_for_caches(&mut reduced);
-    reduced.normals = smooth_normals(&reduced.positions, &reduced.triangles);
-    Ok(reduced)
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SimplifyTarget {
+    /// At most this many, at least 1.
+    Triangles(usize),
+    /// As few triangles as this error allows, in metres, above 0: the estimate of
+    /// meshoptimizer's quadrics, which is about the distance of the surfaces where
+    /// they are furthest apart; changes of layout count too, by their weight.
+    Error(f32),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SimplifyOptions {
+    pub target: SimplifyTarget,
+    /// Rather miss the target than lose a piece, a handle or a hole.
+    pub preserve_topology: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimplifyReport {
+    pub triangles: usize,
+    /// What meshoptimizer estimates, in metres: see `SimplifyTarget::Error`.
+    pub error_m: f32,
+    /// Why the result has more triangles than asked for, or less than 99 % of
+    /// them; `None` where neither is so.
+    pub reason: Option<String>,
+}
+
+/// At most `budget` >= 1 triangles, whatever it takes.
+pub fn simplify(mesh: &Mesh, budget: usize) -> Result<Mesh, StageError> {
+    let options = SimplifyOptions { target: SimplifyTarget::Triangles(budget), preserve_topology: false };
+    Ok(simplify_with(mesh, &options)?.0)
+}
+
+/// Memory: about 300 bytes a triangle of the input besides the meshes.
+pub fn simplify_with(mesh: &Mesh, options: &SimplifyOptions) -> Result<(Mesh, SimplifyReport), StageError> {
+    let within_budget = match options.target {
+        SimplifyTarget::Triangles(budget) => mesh.triangles.len() <= budget,
+        SimplifyTarget::Error(_) => mesh.triangles.is_empty(),
+    };
+    let has_layout = !mesh.uvs.is_empty() && mesh.uvs.len() == mesh.positions.len();
+    let (mut reduced, error_m) = if within_budget {
+        (mesh.clone(), 0.0)
+    } else if let Some(half) = FrontHalf::of(mesh) {
+        mirrored::reduce_mirrored(&half, options.target)
+    } else {
+        collapse::reduce(mesh, has_layout, outline_locks(mesh), options)
+    };
+    let broken = |mesh: &Mesh| !is_sound(&mesh.positions, &mesh.triangles);
+    if broken(&reduced) && !broken(mesh) {
+        reduced = if has_layout {
+            let keep = CleanOptions { weld: 0.0, speck: 0.0, hole: 0.0, keep_uvs: true, ..CleanOptions::default() };
+            clean_with(&reduced, &keep)?.0
+        } else {
+            clean(&reduced, 0.0)?
+        };
+    }
+    if !has_layout || reduced.normals.len() != reduced.positions.len() {
+        reduced.normals.clear();
+    }
+    order_for_caches(&mut reduced);
+    if reduced.normals.is_empty() {
+        reduced.normals = smooth_normals(&reduced.positions, &reduced.triangles);
+    }
+    let triangles = reduced.triangles.len();
+    Ok((reduced, SimplifyReport { triangles, error_m, reason: reason(mesh, triangles, has_layout, options) }))
+}
+
+/// Why `triangles` are not what was asked for.
+fn reason(mesh: &Mesh, triangles: usize, has_layout: bool, options: &SimplifyOptions) -> Option<String> {
+    let SimplifyTarget::Triangles(budget) = options.target else { return None };
+    let n = mesh.triangles.len();
+    // A collapse more or less is two triangles, or four in a mirrored mesh.
+    let enough = triangles + 4 >= n.min(budget) * 99 / 100;
+    let why = match (triangles > budget, enough) {
+        (false, true) => return None,
+        (true, _) if options.preserve_topology => "fewer would lose a piece, a handle or a hole",
+        (true, _) if has_layout => "corners where seams meet stay, and fewer triangles would leave their charts",
+        (true, _) => "pieces, handles and borders need these",
+        (false, false) => "one step less would have been over the budget",
+    };
+    Some(format!("{triangles} triangles for a budget of {budget}: {why}"))
+}
+
+/// Closed, manifold and without flat triangles.
 fn is_sound(positions: &[Vec3], triangles: &[[u32; 3]]) -> bool {
     let t = topology(positions, triangles);
     t.is_watertight() && t.is_manifold() && t.n_degenerate == 0
-}
-
-fn reduce(mesh: &Mesh, budget: usize) -> Mesh {
-    let (positions, triangles) = Reduction::of_solid(mesh, outline_locks(mesh)).towards(budget, |tidy| tidy);
-    Mesh { positions, triangles, normals: Vec::new(), uvs: mesh.uvs.clone(), front: mesh.front }
-}
-
-fn reduce_mirrored(half: &FrontHalf, budget: usize) -> Mesh {
-    // The outline is what everybody sees: its vertices should go last.
-    let lock = |p: &Vec3| if p.z == 0.0 { SimplifyVertex::Priority } else { SimplifyVertex::None };
-    let locks = half.mesh.positions.iter().map(lock).collect();
-    let reduction = if is_relief(&half.mesh) {
-        Reduction::of_relief(&half.mesh, locks)
-    } else {
-        Reduction::of_solid(&half.mesh, locks)
-    };
-    let (positions, triangles) =
-        reduction.towards(budget / 2, |(positions, triangles)| half.lift_flat_spots(positions, triangles));
-    let (positions, triangles) = with_mirror_image(&positions, &triangles);
-    Mesh { positions, triangles, front: half.mesh.front, ..Mesh::default() }
-}
-
-/// Whether all triangles face the front and have normals to keep.
-fn is_relief(mesh: &Mesh) -> bool {
-    let faces_front = |[a, b, c]: [Vec3; 3]| (b - a).truncate().perp_dot((c - a).truncate()) > 0.0;
-    mesh.normals.len() == mesh.positions.len() && mesh.triangles.iter().all(|&t| faces_front(mesh.corners(t)))
-}
-
-type Triangles = (Vec<Vec3>, Vec<[u32; 3]>);
-
-struct Reduction<'a> {
-    mesh: &'a Mesh,
-    locks: Vec<SimplifyVertex>,
-    /// Vertices of the original's border.
-    on_border: Vec<bool>,
-    is_relief: bool,
-    /// Where meshoptimizer sees the vertices; it lets no triangle turn over there.
-    space: Vec<[f32; 3]>,
-    /// What it keeps besides, `weights.len()` numbers a vertex.
-    attributes: Vec<f32>,
-    weights: Vec<f32>,
-}
-
-impl<'a> Reduction<'a> {
-    /// Keeps positions and normals.
-    fn of_solid(mesh: &'a Mesh, locks: Vec<SimplifyVertex>) -> Self {
-        let on_border = border_vertices(&Surface::of(&mesh.positions, mesh.triangles.clone()), mesh.positions.len());
-        let space = mesh.positions.iter().map(|p| p.to_array()).collect();
-        let has_normals = mesh.normals.len() == mesh.positions.len();
-        let attributes = mesh.normals.iter().flat_map(|n| n.to_array()).collect();
-        let weights = if has_normals { vec![NORMAL_WEIGHT; 3] } else { Vec::new() };
-        Reduction { mesh, locks, on_border, is_relief: false, space, attributes, weights }
-    }
-
-    /// For a mesh that is a height over the xy plane: seen from above, so that no
-    /// triangle turns its back to the front. The height counts by its square,
-    /// which unlike itself rises gently where the surface leaves the plane upright.
-    fn of_relief(mesh: &'a Mesh, locks: Vec<SimplifyVertex>) -> Self {
-        let (low, high) = mesh.bounds().unwrap_or_default();
-        let scale = (high - low).truncate().max_element().recip();
-        let square = |z: f32| z * z / (2.0 * high.z);
-        let attribute = |(p, n): (&Vec3, &Vec3)| [square(p.z) * scale, n.x, n.y, n.z];
-        let space = mesh.positions.iter().map(|p| [p.x, p.y, 0.0]).collect();
-        let attributes = mesh.positions.iter().zip(&mesh.normals).flat_map(attribute).collect();
-        let weights = RELIEF_WEIGHTS.to_vec();
-        Reduction { is_relief: true, space, attributes, weights, ..Reduction::of_solid(mesh, locks) }
-    }
-
-    /// The largest result found that has at most `budget` triangles after
-    /// `finish`, or the smallest one when none has.
-    fn towards(mut self, budget: usize, finish: impl Fn(Triangles) -> Triangles) -> Triangles {
-        self.lock_extremes();
-        let mut rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
-        let mut best: Option<Triangles> = None;
-        let mut target = budget;
-        let mut n_locked = 0;
-        for _ in 0..MAX_ATTEMPTS {
-            let (tidy, tangled) = self.untangle(self.collapse(&rough, target));
-            if !tangled.is_empty() && n_locked < MAX_LOCKED {
-                // Taken apart, a handle may be cut through: better to keep what is there.
-                n_locked += 1;
-                self.lock_around(&tangled);
-                rough = self.collapse(&self.mesh.triangles, budget * ROUGH);
-                continue;
-            }
-            let result = finish(tidy);
-            let n = result.1.len();
-            let n_best = best.as_ref().map(|(_, triangles)| triangles.len());
-            let better = match n_best {
-                Some(n_best) if n_best <= budget => n <= budget && n > n_best,
-                Some(n_best) => n < n_best,
-                None => true,
-            };
-            if better {
-                best = Some(result);
-            } else if n_best.is_some_and(|n| n <= budget) {
-                break;
-            }
-            if (budget - budget / 100..=budget).contains(&n) {
-                break;
-            }
-            // What is missing is added to the target, what is too much taken off.
-            target = (target + budget).saturating_sub(n);
-        }
-        best.unwrap_or_else(|| (self.mesh.positions.clone(), self.mesh.triangles.clone()))
-    }
-
-    /// meshoptimizer's edge collapse, at whatever error it takes.
-    fn collapse(&self, triangles: &[[u32; 3]], target: usize) -> Vec<[u32; 3]> {
-        const ANY_ERROR: f32 = f32::MAX;
-        let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&self.space), size_of::<[f32; 3]>(), 0) else {
-            return triangles.to_vec();
-        };
-        let indices = meshopt::simplify_with_attributes_and_locks(
-            triangles.as_flattened(),
-            &vertices,
-            &self.attributes,
-            &self.weights,
-            size_of::<f32>() * self.weights.len(),
-            &self.locks,
-            target.min(triangles.len()) * 3,
-            ANY_ERROR,
-            SimplifyOptions::None,
-            None,
-        );
-        indices.as_chunks::<3>().0.to_vec()
-    }
-
-    /// Takes apart what was tied together by collapsing edges without regard to
-    /// their surroundings: doubled faces, edges with several sheets, vertices
-    /// between two fans. Also returns the vertices where that was so, and those
-    /// of holes that have closed.
-    fn untangle(&self, triangles: Vec<[u32; 3]>) -> (Triangles, Vec<u32>) {
-        let positions = &self.mesh.positions;
-        // Along texture seams vertices are doubled: what touches there is meant to.
-        if !self.mesh.uvs.is_empty() {
-            return ((positions.clone(), triangles), Vec::new());
-        }
-        let mut faces = triangles.clone();
-        drop_doubled_faces(positions.len(), &mut faces);
-        let doubled = faces.len() < triangles.len();
-        let mut surface = Surface::of(positions, faces);
-        unfold(positions, &mut surface, self.is_relief);
-        let tidy = separate(positions, &surface);
-        let split = surface.faces.iter().flatten().zip(tidy.1.iter().flatten()).filter(|(a, b)| a != b);
-        let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
-        let on_border = border_vertices(&surface, positions.len());
-        tangled
-            .extend(surface.faces.iter().flatten().filter(|&&v| self.on_border[v as usize] && !on_border[v as usize]));
-        if doubled {
-            let kept: HashSet<&[u32; 3]> = surface.faces.iter().collect();
-            tangled.extend(triangles.iter().filter(|face| !kept.contains(face)).flatten());
-        }
-        (tidy, tangled)
-    }
-
-    /// Keeps one vertex at each end of the bounding box, so that the mesh goes on
-    /// standing on the ground at its height.
-    fn lock_extremes(&mut self) {
-        for axis in 0..3 {
-            let along = |v: &usize| self.mesh.positions[*v][axis];
-            let all = 0..self.mesh.positions.len();
-            let lowest = all.clone().min_by(|a, b| along(a).total_cmp(&along(b)));
-            let highest = all.max_by(|a, b| along(a).total_cmp(&along(b)));
-            for v in lowest.into_iter().chain(highest) {
-                self.locks[v] = SimplifyVertex::Lock;
-            }
-        }
-    }
-
-    /// Keeps the surroundings of some vertices as they are in the original.
-    fn lock_around(&mut self, vertices: &[u32]) {
-        let wanted: HashSet<u32> = vertices.iter().copied().collect();
-        for triangle in &self.mesh.triangles {
-            if triangle.iter().any(|v| wanted.contains(v)) {
-                for &v in triangle {
-                    self.locks[v as usize] = SimplifyVertex::Lock;
-                }
-            }
-        }
-    }
 }
 
 /// Marks the vertices of the outline seen from the front, which should go last.
@@ -290,5 +170,8 @@ fn order_for_caches(mesh: &mut Mesh) {
     mesh.positions = order.iter().map(|&v| mesh.positions[v]).collect();
     if !mesh.uvs.is_empty() {
         mesh.uvs = order.iter().map(|&v| mesh.uvs[v]).collect();
+    }
+    if !mesh.normals.is_empty() {
+        mesh.normals = order.iter().map(|&v| mesh.normals[v]).collect();
     }
 }

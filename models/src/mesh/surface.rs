@@ -119,22 +119,33 @@ impl Surface {
     }
 }
 
+/// What `separate` makes of a surface.
+pub struct Separated {
+    pub positions: Vec<Vec3>,
+    pub triangles: Vec<[u32; 3]>,
+    /// The vertex that each one was before, or `u32::MAX` for those in the middle of an edge.
+    pub vertex_from: Vec<u32>,
+    /// The face that each triangle was, or is a part of.
+    pub face_from: Vec<u32>,
+}
+
 /// Positions and triangles of a surface, with everything apart that only
 /// touches: no vertex has two fans, no edge more than two faces.
-pub fn separate(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+pub fn separate(positions: &[Vec3], surface: &Surface) -> Separated {
     const MAX_PASSES: usize = 4;
-    let (mut positions, mut triangles) = split_touching_vertices(positions, surface);
+    let mut apart = split_touching_vertices(positions, surface);
     for _ in 0..MAX_PASSES {
-        if !split_doubled_edges(&mut positions, &mut triangles) {
+        if !split_doubled_edges(&mut apart) {
             break;
         }
     }
-    (positions, triangles)
+    apart
 }
 
 /// Two edges of one surface may share both their ends, as around a thin handle.
 /// All but one get a vertex in their middle. Returns whether there were any.
-fn split_doubled_edges(positions: &mut Vec<Vec3>, triangles: &mut Vec<[u32; 3]>) -> bool {
+fn split_doubled_edges(apart: &mut Separated) -> bool {
+    let Separated { positions, triangles, vertex_from, face_from } = apart;
     let edges = EdgeTable::new(positions.len(), triangles);
     let n_faces = triangles.len();
     let mut touched = vec![false; n_faces];
@@ -155,11 +166,13 @@ fn split_doubled_edges(positions: &mut Vec<Vec3>, triangles: &mut Vec<[u32; 3]>)
             let [a, b, c] = triangles[faces[0]].map(|w| positions[w as usize]);
             let new = positions.len() as u32;
             positions.push(nudged(middle, (a + b + c) / 3.0));
+            vertex_from.push(u32::MAX);
             for f in faces {
                 touched[f] = true;
                 let whole = triangles[f];
                 triangles[f] = whole.map(|w| if w == u { new } else { w });
                 triangles.push(whole.map(|w| if w == v { new } else { w }));
+                face_from.push(face_from[f]);
             }
         }
     }
@@ -168,7 +181,7 @@ fn split_doubled_edges(positions: &mut Vec<Vec3>, triangles: &mut Vec<[u32; 3]>)
 
 /// A vertex whose faces are not linked into one fan becomes several, a little
 /// apart so that they stay several when equal positions are welded.
-fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>, Vec<[u32; 3]>) {
+fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> Separated {
     let faces = &surface.faces;
     let corner = |f: usize, v: u32| (3 * f + faces[f].iter().position(|&w| w == v).unwrap_or(0)) as u32;
     let mut fans = DisjointSets::new(3 * faces.len());
@@ -182,6 +195,7 @@ fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>,
     }
     let mut positions = positions.to_vec();
     let mut triangles = faces.clone();
+    let mut vertex_from: Vec<u32> = (0..positions.len() as u32).collect();
     // First fan seen at each vertex; it keeps the vertex.
     let mut owner = vec![u32::MAX; positions.len()];
     let mut copies: HashMap<u32, u32> = HashMap::new();
@@ -197,12 +211,14 @@ fn split_touching_vertices(positions: &[Vec3], surface: &Surface) -> (Vec<Vec3>,
                 let face = faces[fan as usize / 3].map(|v| positions[v as usize]);
                 let centre = (face[0] + face[1] + face[2]) / 3.0;
                 positions.push(nudged(positions[vertex as usize], centre));
+                vertex_from.push(vertex);
                 (positions.len() - 1) as u32
             });
             triangles[c / 3][c % 3] = copy;
         }
     }
-    (positions, triangles)
+    let face_from = (0..faces.len() as u32).collect();
+    Separated { positions, triangles, vertex_from, face_from }
 }
 
 /// A little from `from` to `to`, so far at least that the two differ. On the

@@ -1,34 +1,74 @@
-//! Weld, drop degenerate faces and floating specks, fix winding.
+//! Mend the surface: weld, fill small holes, drop degenerate faces and specks, fix winding.
 
 use crate::{
     cx::StageCx,
     error::StageError,
-    mesh::{clean::clean, place::place},
+    mesh::{
+        clean::{CleanOptions, clean_with},
+        place::place,
+    },
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
 pub const STAGE: Stage = Stage {
     id: "clean",
-    version: 1,
-    doc: "Weld, drop degenerate faces and floating specks, fix winding.",
+    version: 2,
+    doc: "Mend the surface: weld, fill small holes, drop degenerate faces and specks, fix winding.",
     reads: &[Slot::Mesh],
     may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine { id: "built-in", doc: "Topology repair on the index.", net: None, params: &[] }],
-    params: &[Param {
-        id: "speck",
-        doc: "Pieces with less than this share of the largest piece's area are dropped.",
-        unit: "",
-        kind: ParamKind::Float { default: 0.001, min: 0.0, max: 0.5 },
-    }],
+    params: &[
+        Param {
+            id: "speck",
+            doc: "Pieces with less than this share of the largest piece's area are dropped.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.001, min: 0.0, max: 0.5 },
+        },
+        Param {
+            id: "weld",
+            doc: "Open edges this near to each other are joined, relative to the size of the mesh.",
+            unit: "",
+            kind: ParamKind::Float { default: 1e-5, min: 0.0, max: 0.01 },
+        },
+        Param {
+            id: "hole",
+            doc: "Holes with at most this perimeter, relative to the size of the mesh, are filled; 0 fills none.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.5, min: 0.0, max: 10.0 },
+        },
+        Param {
+            id: "smooth",
+            doc: "Passes of smoothing that keeps the volume; 0 is off.",
+            unit: "",
+            kind: ParamKind::Int { default: 0, min: 0, max: 100 },
+        },
+        Param {
+            id: "keep-uvs",
+            doc: "Keep texture coordinates and normals, unless holes had to be filled.",
+            unit: "",
+            kind: ParamKind::Flag { default: false },
+        },
+    ],
     run,
 };
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     cx.step(0, 1)?;
     let before = asset.mesh()?;
-    let mut mesh = clean(&before, cx.float("speck") as f32)?;
+    let options = CleanOptions {
+        speck: cx.float("speck") as f32,
+        weld: cx.float("weld") as f32,
+        hole: cx.float("hole") as f32,
+        smooth: cx.int("smooth") as u32,
+        keep_uvs: cx.flag("keep-uvs"),
+        ..CleanOptions::default()
+    };
+    let (mut mesh, report) = clean_with(&before, &options)?;
+    if !report.changed_nothing() || !report.is_closed_manifold() {
+        tracing::info!(?report, "cleaned");
+    }
     // What stood on the ground still does when a piece it stood on was a speck.
     if let Some((low, high)) = before.bounds()
         && low.y == 0.0

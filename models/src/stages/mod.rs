@@ -10,6 +10,7 @@ pub mod decode;
 pub mod export;
 pub mod export_image;
 pub mod load;
+pub mod lods;
 pub mod preview;
 pub mod reconstruct;
 pub mod simplify;

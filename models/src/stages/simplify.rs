@@ -1,33 +1,79 @@
-//! Reduce to an exact triangle budget.
+//! Reduce to an exact triangle budget, or to an error.
 
 use crate::{
     cx::StageCx,
     error::StageError,
-    mesh::simplify::simplify,
+    mesh::simplify::{SimplifyOptions, SimplifyTarget, simplify_with},
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
 pub const STAGE: Stage = Stage {
     id: "simplify",
-    version: 1,
-    doc: "Reduce to an exact triangle budget.",
+    version: 2,
+    doc: "Reduce to an exact triangle budget, or to an error.",
     reads: &[Slot::Mesh],
     may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine { id: "meshopt", doc: "meshoptimizer's quadric edge collapse.", net: None, params: &[] }],
-    params: &[Param {
-        id: "triangles",
-        doc: "At most this many triangles.",
-        unit: "",
-        kind: ParamKind::Int { default: 10000, min: 64, max: 1000000 },
-    }],
+    params: &[
+        Param {
+            id: "triangles",
+            doc: "At most this many triangles.",
+            unit: "",
+            kind: ParamKind::Int { default: 10000, min: 64, max: 1000000 },
+        },
+        Param {
+            id: "error",
+            doc: "First reduce as far as the surface moves no further than this; 0 goes straight for the budget.",
+            unit: "m",
+            kind: ParamKind::Float { default: 0.0, min: 0.0, max: 1.0 },
+        },
+        Param {
+            id: "preserve-topology",
+            doc: "Rather miss the budget than lose a piece, a handle or a hole.",
+            unit: "",
+            kind: ParamKind::Flag { default: false },
+        },
+    ],
     run,
 };
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
-    cx.step(0, 1)?;
-    let mesh = simplify(&*asset.mesh()?, cx.int("triangles") as usize)?;
-    asset.set_mesh(mesh);
-    cx.step(1, 1)
+    let preserve_topology = cx.flag("preserve-topology");
+    let error = SimplifyTarget::Error(cx.float("error") as f32);
+    let targets = [error, SimplifyTarget::Triangles(cx.int("triangles") as usize)];
+    for (i, target) in targets.into_iter().enumerate() {
+        cx.step(i as u32, targets.len() as u32)?;
+        if target != SimplifyTarget::Error(0.0) {
+            let (mesh, report) = simplify_with(&*asset.mesh()?, &SimplifyOptions { target, preserve_topology })?;
+            let reason = report.reason.as_deref().unwrap_or("");
+            tracing::info!(triangles = report.triangles, error_m = report.error_m, reason, "simplified");
+            asset.set_mesh(mesh);
+        }
+    }
+    cx.step(2, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{clean::clean, shapes, test_support::run_stage};
+
+    #[test]
+    fn an_error_stops_short_of_the_budget_and_the_budget_holds_whatever_the_error() {
+        // Without a layout, whose changes count as errors too.
+        let ball = clean(&shapes::sphere(48), 0.0).unwrap();
+        let reduced = |set: &[(&str, f64)]| {
+            let mut asset = Asset::default();
+            asset.set_mesh(ball.clone());
+            run_stage("simplify", &mut asset, set).unwrap();
+            asset.mesh().unwrap().triangles.len()
+        };
+        let by_error = reduced(&[("error", 0.002)]);
+        assert!((65..ball.triangles.len() / 2).contains(&by_error), "{by_error}");
+        assert!(reduced(&[("error", 0.02)]) < by_error);
+        let by_both = reduced(&[("error", 0.002), ("triangles", 64.0)]);
+        assert!((60..=64).contains(&by_both), "{by_both}");
+    }
 }

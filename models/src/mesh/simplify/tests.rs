@@ -2,7 +2,7 @@
 
 use glam::{Vec2, Vec3};
 
-use super::{
+use super::super::{
     FrontView, Mesh,
     clean::clean,
     mirror::{FrontHalf, with_mirror_image},
@@ -40,7 +40,7 @@ fn torus(n: u32) -> Mesh {
             mesh.triangles.extend([[a, b, c], [a, c, d]]);
         }
     }
-    mesh.normals = super::normals::smooth_normals(&mesh.positions, &mesh.triangles);
+    mesh.normals = super::super::normals::smooth_normals(&mesh.positions, &mesh.triangles);
     mesh
 }
 

@@ -1,0 +1,444 @@
+//! Edge collapse of any mesh, with or without a texture layout.
+//!
+//! Two passes: the first leaves a few times the budget, the second goes on from
+//! there. Starting the second with fresh quadrics keeps single places from
+//! running away, and its repetitions cost little. Where a pass ties a knot (a face twice, an edge with
+//! three sheets, a triangle that turns over in the texture), the places are held
+//! as they were and the pass is repeated.
+
+use std::collections::{BTreeSet, HashMap};
+
+use glam::{Vec2, Vec3};
+use meshopt::{SimplifyOptions as Flags, SimplifyVertex, VertexDataAdapter, typed_to_bytes};
+
+use super::{
+    super::{
+        Mesh,
+        clean::doubled_faces,
+        surface::{Separated, Surface, separate},
+        topology::{DisjointSets, EdgeTable, topology, weld_map},
+    },
+    SimplifyOptions, SimplifyTarget, border_vertices,
+    charts::Charts,
+};
+
+/// The first pass leaves this many times the budget.
+const ROUGH: usize = 4;
+/// Times that knots are held in a mesh before they are taken apart instead, and
+/// the same where nothing can be taken apart because of the layout.
+const MAX_HELD: usize = 3;
+const MAX_HELD_IN_LAYOUT: usize = 8;
+/// Radius of pieces that go where nothing else helps, relative to the mesh's extent.
+const SMALL_PIECE: f32 = 0.02;
+/// Attempts at the budget before the best one so far is taken.
+const MAX_ATTEMPTS: usize = 10;
+/// Weight of a move by the whole texture and of a change of a unit normal,
+/// relative to a move by the mesh's extent.
+const UV_WEIGHT: f32 = 0.5;
+const NORMAL_WEIGHT: f32 = 0.05;
+
+/// The mesh of at most the budget that is nearest to it, or the smallest found,
+/// and the estimated error in metres. `locks`: one a vertex of `mesh`.
+pub(super) fn reduce(
+    mesh: &Mesh,
+    has_layout: bool,
+    mut locks: Vec<SimplifyVertex>,
+    options: &SimplifyOptions,
+) -> (Mesh, f32) {
+    lock_extremes(mesh, &mut locks);
+    let whole = Reduced::of(mesh, has_layout);
+    let work = Work {
+        mesh,
+        charts: has_layout.then(|| Charts::of(mesh, &whole.triangles)),
+        shape: options.preserve_topology.then(|| Shape::of(&whole.places(), &whole.triangles)),
+        was_crowded: if has_layout { crowded(&whole.places(), &whole.triangles) } else { Vec::new() },
+        was_on_border: on_border(&whole),
+        whole,
+    };
+    match options.target {
+        SimplifyTarget::Error(metres) => work.within(metres, locks),
+        SimplifyTarget::Triangles(budget) => work.towards(budget, locks),
+    }
+}
+
+/// Keeps one vertex at each end of the bounding box, so that the mesh goes on
+/// standing on the ground at its height.
+fn lock_extremes(mesh: &Mesh, locks: &mut [SimplifyVertex]) {
+    for axis in 0..3 {
+        let along = |v: &u32| mesh.positions[*v as usize][axis];
+        let all = || mesh.triangles.iter().flatten().copied();
+        let lowest = all().min_by(|a, b| along(a).total_cmp(&along(b)).then(a.cmp(b)));
+        let highest = all().max_by(|a, b| along(a).total_cmp(&along(b)).then(b.cmp(a)));
+        for v in lowest.into_iter().chain(highest) {
+            locks[v as usize] = SimplifyVertex::Lock;
+        }
+    }
+}
+
+/// A stage of the reduction. Vertices keep the numbers they have in the input.
+#[derive(Clone)]
+struct Reduced {
+    positions: Vec<[f32; 3]>,
+    /// `n_attributes` a vertex: with a layout u, v and the normal where there is one.
+    attributes: Vec<f32>,
+    weights: Vec<f32>,
+    triangles: Vec<[u32; 3]>,
+    /// Of all passes so far, in metres.
+    error: f32,
+}
+
+impl Reduced {
+    /// Without a layout bit-equal positions become one vertex; with one, those
+    /// that have equal texture coordinates too.
+    fn of(mesh: &Mesh, has_layout: bool) -> Reduced {
+        let positions = mesh.positions.iter().map(|p| p.to_array()).collect();
+        let (same, attributes, weights) = if has_layout {
+            let (same, normals) = same_corners(mesh);
+            let attribute = |(uv, n): (&Vec2, Vec3)| [uv.x, uv.y, n.x, n.y, n.z];
+            let attributes = mesh.uvs.iter().zip(normals).flat_map(attribute).collect();
+            (same, attributes, vec![UV_WEIGHT, UV_WEIGHT, NORMAL_WEIGHT, NORMAL_WEIGHT, NORMAL_WEIGHT])
+        } else {
+            (weld_map(&mesh.positions), Vec::new(), Vec::new())
+        };
+        let triangles = mesh.triangles.iter().map(|t| t.map(|v| same[v as usize]));
+        let triangles = triangles.filter(|[a, b, c]| a != b && b != c && c != a).collect();
+        Reduced { positions, attributes, weights, triangles, error: 0.0 }
+    }
+
+    /// One pass of meshoptimizer, at most `max_error` metres. With a layout the
+    /// vertices left are some of those that were, so that none leaves its chart;
+    /// without one they go where the surface around them is met best.
+    fn collapse(&self, target: usize, max_error: f32, locks: &[SimplifyVertex]) -> Reduced {
+        let mut next = self.clone();
+        let target = target.min(self.triangles.len()) * 3;
+        let mut indices = self.triangles.as_flattened().to_vec();
+        let mut error = 0.0;
+        if self.weights.is_empty() {
+            let n = meshopt::simplify_with_update(
+                &mut indices,
+                &mut next.positions,
+                &mut [],
+                &[],
+                0,
+                Some(locks),
+                target,
+                max_error,
+                Flags::ErrorAbsolute,
+                Some(&mut error),
+            );
+            indices.truncate(n);
+        } else if let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&self.positions), size_of::<[f32; 3]>(), 0) {
+            indices = meshopt::simplify_with_attributes_and_locks(
+                &indices,
+                &vertices,
+                &self.attributes,
+                &self.weights,
+                size_of::<f32>() * self.weights.len(),
+                locks,
+                target,
+                max_error,
+                Flags::ErrorAbsolute,
+                Some(&mut error),
+            );
+        }
+        next.triangles = indices.as_chunks::<3>().0.to_vec();
+        next.error += error;
+        next
+    }
+
+    /// Drops pieces that are small as a whole.
+    fn prune(&mut self) {
+        if let Ok(vertices) = VertexDataAdapter::new(typed_to_bytes(&self.positions), size_of::<[f32; 3]>(), 0) {
+            let kept = meshopt::simplify_prune(self.triangles.as_flattened(), &vertices, SMALL_PIECE);
+            self.triangles = kept.as_chunks::<3>().0.to_vec();
+        }
+    }
+
+    fn places(&self) -> Vec<Vec3> {
+        self.positions.iter().map(|&p| p.into()).collect()
+    }
+
+    fn uv(&self, v: u32) -> Vec2 {
+        let at = v as usize * self.weights.len();
+        Vec2::new(self.attributes[at], self.attributes[at + 1])
+    }
+}
+
+/// For each vertex the first with the same position and texture coordinate, and
+/// for each the mean normal of all those, up to its length.
+fn same_corners(mesh: &Mesh) -> (Vec<u32>, Vec<Vec3>) {
+    let mut first: HashMap<[u32; 5], u32> = HashMap::with_capacity(mesh.positions.len());
+    let mut sums = vec![Vec3::ZERO; mesh.positions.len()];
+    let mut same = Vec::with_capacity(mesh.positions.len());
+    for (v, (p, uv)) in mesh.positions.iter().zip(&mesh.uvs).enumerate() {
+        let [x, y, z] = (*p + Vec3::ZERO).to_array().map(f32::to_bits);
+        let [s, t] = (*uv + Vec2::ZERO).to_array().map(f32::to_bits);
+        let one = *first.entry([x, y, z, s, t]).or_insert(v as u32);
+        sums[one as usize] += mesh.normals.get(v).copied().unwrap_or_default();
+        same.push(one);
+    }
+    let normals = same.iter().map(|&v| sums[v as usize].normalize_or_zero()).collect();
+    (same, normals)
+}
+
+/// What must not be lost where topology is to be preserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    n_pieces: usize,
+    n_borders: usize,
+    /// Vertices minus edges plus faces.
+    euler: i64,
+}
+
+impl Shape {
+    fn of(positions: &[Vec3], triangles: &[[u32; 3]]) -> Shape {
+        let t = topology(positions, triangles);
+        let weld = weld_map(positions);
+        let faces: Vec<[u32; 3]> = triangles.iter().map(|f| f.map(|v| weld[v as usize])).collect();
+        let edges = EdgeTable::new(positions.len(), &faces);
+        let mut borders = DisjointSets::new(positions.len());
+        let mut on_border = BTreeSet::new();
+        for users in edges.iter().filter(|users| users.len() == 1) {
+            let face = faces[users[0].face() as usize];
+            let (u, v) = (face[users[0].side()], face[(users[0].side() + 1) % 3]);
+            borders.join(u, v);
+            on_border.extend([u, v]);
+        }
+        let n_borders = on_border.iter().filter(|&&v| borders.find(v) == v).count();
+        let euler = t.n_vertices as i64 - edges.iter().count() as i64 + faces.len() as i64;
+        Shape { n_pieces: t.n_components, n_borders, euler }
+    }
+}
+
+struct Work<'a> {
+    mesh: &'a Mesh,
+    whole: Reduced,
+    charts: Option<Charts>,
+    /// Where it is to be preserved.
+    shape: Option<Shape>,
+    /// See `crowded`; with a layout only.
+    was_crowded: Vec<bool>,
+    was_on_border: Vec<bool>,
+}
+
+/// How far to go for a budget.
+#[derive(Clone, Copy, PartialEq)]
+enum Force {
+    /// Knots are held.
+    Gentle,
+    /// They are taken apart.
+    Firm,
+    /// Before that, small pieces go.
+    Any,
+}
+
+impl Work<'_> {
+    fn towards(&self, budget: usize, locks: Vec<SimplifyVertex>) -> (Mesh, f32) {
+        let mut best = self.attempts(budget, &locks, Force::Gentle);
+        let forces: &[Force] = match (&self.shape, &self.charts) {
+            (Some(_), _) => &[],
+            // In a layout nothing can be taken apart.
+            (None, Some(_)) => &[Force::Any],
+            (None, None) => &[Force::Firm, Force::Any],
+        };
+        for &force in forces {
+            if best.0.triangles.len() <= budget {
+                break;
+            }
+            let next = self.attempts(budget, &locks, force);
+            if next.0.triangles.len() < best.0.triangles.len() && !next.0.triangles.is_empty() {
+                best = next;
+            }
+        }
+        best
+    }
+
+    fn attempts(&self, budget: usize, locks: &[SimplifyVertex], force: Force) -> (Mesh, f32) {
+        let mut rough = self.whole.clone();
+        if force == Force::Any {
+            rough.prune();
+        }
+        if rough.triangles.len() >= 2 * ROUGH * budget {
+            rough = self.settle(&rough, budget * ROUGH, f32::MAX, &mut locks.to_vec(), force);
+        }
+        let mut locks = locks.to_vec();
+        let mut best: Option<(Mesh, f32)> = None;
+        let mut target = budget;
+        for _ in 0..MAX_ATTEMPTS {
+            let settled = self.settle(&rough, target, f32::MAX, &mut locks, force);
+            let result = self.finished(&settled);
+            let n = result.triangles.len();
+            if !self.has_its_shape(&result) {
+                // Something went that should not: half of the way back.
+                let back = target + rough.triangles.len().saturating_sub(target) / 2;
+                if back <= target || back + budget / 100 >= rough.triangles.len() {
+                    break;
+                }
+                target = back;
+                continue;
+            }
+            let n_best = best.as_ref().map(|(mesh, _)| mesh.triangles.len());
+            let better = match n_best {
+                Some(n_best) if n_best <= budget => n <= budget && n > n_best,
+                Some(n_best) => n < n_best,
+                None => true,
+            };
+            if better {
+                best = Some((result, settled.error));
+            }
+            let too_many = n > budget && !better;
+            let too_few = n_best.is_some_and(|n_best| n_best <= budget) && !better;
+            if too_many || too_few || (budget - budget / 100..=budget).contains(&n) {
+                break;
+            }
+            // What is missing is added to the target, what is too much taken off.
+            target = (target + budget).saturating_sub(n);
+        }
+        best.unwrap_or_else(|| {
+            let rough = self.finished(&rough);
+            if self.has_its_shape(&rough) { (rough, 0.0) } else { (self.mesh.clone(), 0.0) }
+        })
+    }
+
+    fn has_its_shape(&self, result: &Mesh) -> bool {
+        self.shape.is_none_or(|shape| Shape::of(&result.positions, &result.triangles) == shape)
+    }
+
+    fn within(&self, mut metres: f32, mut locks: Vec<SimplifyVertex>) -> (Mesh, f32) {
+        for _ in 0..MAX_ATTEMPTS {
+            let settled = self.settle(&self.whole, 0, metres, &mut locks, Force::Gentle);
+            let result = self.finished(&settled);
+            if self.has_its_shape(&result) {
+                return (result, settled.error);
+            }
+            metres /= 2.0;
+        }
+        (self.mesh.clone(), 0.0)
+    }
+
+    /// Collapses; where that ties knots, locks their surroundings and tries again.
+    fn settle(
+        &self,
+        from: &Reduced,
+        target: usize,
+        max_error: f32,
+        locks: &mut [SimplifyVertex],
+        force: Force,
+    ) -> Reduced {
+        let max_held = match (&self.charts, force) {
+            (Some(_), _) => MAX_HELD_IN_LAYOUT,
+            (None, Force::Gentle) => MAX_HELD,
+            (None, _) => 0,
+        };
+        let mut next = from.collapse(target, max_error, locks);
+        for _ in 0..max_held {
+            let held = match &self.charts {
+                None => around(&from.triangles, &self.untangled(&next).1),
+                Some(charts) => {
+                    let mut held = around(&from.triangles, &self.knots(&next));
+                    held.extend(charts.trouble(&next.triangles, |v| next.uv(v), &from.triangles, |v| from.uv(v)));
+                    held
+                }
+            };
+            let mut n_new = 0;
+            for v in held {
+                n_new += usize::from(locks[v as usize] != SimplifyVertex::Lock);
+                locks[v as usize] = SimplifyVertex::Lock;
+            }
+            if n_new == 0 {
+                break;
+            }
+            next = from.collapse(target, max_error, locks);
+        }
+        next
+    }
+
+    fn finished(&self, reduced: &Reduced) -> Mesh {
+        let front = self.mesh.front;
+        if self.charts.is_none() {
+            let (Separated { positions, triangles, .. }, _) = self.untangled(reduced);
+            return Mesh { positions, triangles, front, ..Mesh::default() };
+        }
+        let uvs = (0..reduced.positions.len() as u32).map(|v| reduced.uv(v)).collect();
+        let normal = |attributes: &[f32]| Vec3::from_slice(&attributes[2..5]);
+        let normals = if self.mesh.normals.len() == self.mesh.positions.len() {
+            reduced.attributes.chunks(reduced.weights.len()).map(normal).map(|n| n.normalize_or(Vec3::Z)).collect()
+        } else {
+            Vec::new()
+        };
+        Mesh { positions: reduced.places(), triangles: reduced.triangles.clone(), normals, uvs, front }
+    }
+
+    /// Takes apart what was tied together by collapsing edges without regard to
+    /// their surroundings: doubled faces, edges with several sheets, vertices
+    /// between two fans. Also returns the vertices where that was so, and those
+    /// of holes that have closed.
+    fn untangled(&self, reduced: &Reduced) -> (Separated, Vec<u32>) {
+        let positions = reduced.places();
+        let kept = doubled_faces(positions.len(), &reduced.triangles);
+        let faces = match &kept {
+            Some(kept) => {
+                reduced.triangles.iter().zip(kept).filter(|(_, kept)| **kept).map(|(&face, _)| face).collect()
+            }
+            None => reduced.triangles.clone(),
+        };
+        let surface = Surface::of(&positions, faces);
+        let tidy = separate(&positions, &surface);
+        let split = surface.faces.iter().flatten().zip(tidy.triangles.iter().flatten()).filter(|(a, b)| a != b);
+        let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
+        let on_border = border_vertices(&surface, positions.len());
+        tangled.extend(
+            surface.faces.iter().flatten().filter(|&&v| self.was_on_border[v as usize] && !on_border[v as usize]),
+        );
+        if let Some(kept) = kept {
+            tangled.extend(reduced.triangles.iter().zip(kept).filter(|(_, kept)| !kept).flat_map(|(&face, _)| face));
+        }
+        (tidy, tangled)
+    }
+
+    /// Vertices where the surface, seen through its seams, is no longer manifold
+    /// and was before.
+    fn knots(&self, reduced: &Reduced) -> Vec<u32> {
+        let after = crowded(&reduced.places(), &reduced.triangles);
+        (0..after.len()).filter(|&v| after[v] && !self.was_crowded[v]).map(|v| v as u32).collect()
+    }
+}
+
+/// Marks vertices on edges with one face.
+fn on_border(reduced: &Reduced) -> Vec<bool> {
+    let n = reduced.positions.len();
+    let mut on_border = vec![false; n];
+    for users in EdgeTable::new(n, &reduced.triangles).iter().filter(|users| users.len() == 1) {
+        let face = reduced.triangles[users[0].face() as usize];
+        on_border[face[users[0].side()] as usize] = true;
+        on_border[face[(users[0].side() + 1) % 3] as usize] = true;
+    }
+    on_border
+}
+
+/// Marks vertices at edges with more than two faces and at faces that are there twice.
+fn crowded(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<bool> {
+    let weld = weld_map(positions);
+    let faces: Vec<[u32; 3]> = triangles.iter().map(|t| t.map(|v| weld[v as usize])).collect();
+    let mut marked = vec![false; positions.len()];
+    for users in EdgeTable::new(positions.len(), &faces).iter().filter(|users| users.len() > 2) {
+        for user in users {
+            faces[user.face() as usize].iter().for_each(|&v| marked[v as usize] = true);
+        }
+    }
+    if let Some(kept) = doubled_faces(positions.len(), &faces) {
+        for (face, _) in faces.iter().zip(kept).filter(|(_, kept)| !kept) {
+            face.iter().for_each(|&v| marked[v as usize] = true);
+        }
+    }
+    (0..positions.len()).map(|v| marked[weld[v] as usize]).collect()
+}
+
+/// The given vertices and their neighbours.
+fn around(triangles: &[[u32; 3]], vertices: &[u32]) -> BTreeSet<u32> {
+    if vertices.is_empty() {
+        return BTreeSet::new();
+    }
+    let wanted: BTreeSet<u32> = vertices.iter().copied().collect();
+    triangles.iter().filter(|t| t.iter().any(|v| wanted.contains(v))).flatten().copied().collect()
+}
