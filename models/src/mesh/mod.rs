@@ -3,6 +3,7 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod bvh;
 pub mod clean;
 #[cfg(test)]
 mod clean_tests;
@@ -27,6 +28,7 @@ pub mod simplify;
 #[cfg(test)]
 mod simplify_tests;
 mod surface;
+pub mod tangents;
 #[cfg(test)]
 pub mod test_shapes;
 #[cfg(test)]
