@@ -3,6 +3,7 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod bake;
 pub mod bvh;
 pub mod clean;
 #[cfg(test)]
