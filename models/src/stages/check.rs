@@ -25,6 +25,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Measure the asset and hold it against the gate.",
     reads: &[Slot::Asset, Slot::Cutout],
+    may_read: &[],
     writes: &[Slot::Report, Slot::Asset],
     engines: &[Engine {
         id: "built-in",

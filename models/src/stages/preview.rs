@@ -15,6 +15,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Render a lit picture of the asset.",
     reads: &[Slot::Asset],
+    may_read: &[],
     writes: &[Slot::Preview],
     engines: &[Engine { id: "raster", doc: "Software rasteriser.", net: None, params: &[] }],
     params: &[
