@@ -60,6 +60,8 @@ pub struct BakeOptions {
     /// Whether and how to compute ambient occlusion.
     pub occlusion: Option<Occlusion>,
     pub extras: Vec<Extra>,
+    /// Rays from each texel for `Extra::Thickness`, as in `Occlusion`.
+    pub thickness_samples: u32,
     /// 0..=1, of sources without materials.
     pub roughness: f32,
 }
@@ -83,6 +85,7 @@ impl Default for BakeOptions {
             normal: true,
             occlusion: Some(Occlusion::default()),
             extras: Vec::new(),
+            thickness_samples: 8,
             roughness: 0.8,
         }
     }
@@ -109,8 +112,8 @@ const BANDS_AT_ONCE: usize = 16;
 /// material has one, rays elsewhere. Emitted light above 1 is clipped. Alpha is kept
 /// where a material of the source is see-through.
 ///
-/// Memory beside meshes and maps: 200 bytes a triangle of the high mesh, and about
-/// 15 bytes a texel (1 GB at 8192). `step` hears how much of how much is done, and an error
+/// Memory beside the meshes: 200 bytes a triangle of the high one, the maps, and at most
+/// about 20 bytes a texel beside them (1.3 GB at 8192). `step` hears how much of how much is done, and an error
 /// from it ends the work. Errors: the low mesh has no layout or no triangles, the high
 /// one has no surface or is inconsistent, options out of range.
 pub fn bake(
@@ -140,13 +143,13 @@ pub fn bake(
     };
     Ok(Maps {
         base_color,
-        normal: baked.take(Kind::Normal).map(|pixels| picture(&pixels, side)),
-        orm: baked.take(Kind::Orm).map(|pixels| picture(&pixels, side)),
-        emissive: baked.take(Kind::Emissive).map(|pixels| picture(&pixels, side)),
+        normal: baked.take(Kind::Normal).map(|pixels| picture(pixels, side)),
+        orm: baked.take(Kind::Orm).map(|pixels| picture(pixels, side)),
+        emissive: baked.take(Kind::Emissive).map(|pixels| picture(pixels, side)),
         extra: options
             .extras
             .iter()
-            .filter_map(|&extra| Some((extra.id().to_owned(), picture(&baked.take(Kind::Extra(extra))?, side))))
+            .filter_map(|&extra| Some((extra.id().to_owned(), picture(baked.take(Kind::Extra(extra))?, side))))
             .collect(),
         roughness: flat.roughness,
         metallic: flat.metallic,
@@ -174,6 +177,9 @@ fn check(low: &Mesh, options: &BakeOptions) -> Result<(), StageError> {
     if !(options.cage > 0.0 && options.cage.is_finite()) {
         return wrong(format!("a cage of {} is not above 0", options.cage), "set cage to 0.02");
     }
+    if !(1..=64).contains(&options.thickness_samples) {
+        return wrong(format!("{} rays are not within 1 to 64", options.thickness_samples), "set samples to 8");
+    }
     match options.occlusion {
         Some(Occlusion { samples, distance }) if !((1..=64).contains(&samples) && distance > 0.0) => {
             wrong(format!("{samples} rays of length {distance} are not 1 to 64 above 0"), "set samples to 8")
@@ -182,8 +188,8 @@ fn check(low: &Mesh, options: &BakeOptions) -> Result<(), StageError> {
     }
 }
 
-fn picture(pixels: &[[u8; 3]], side: u32) -> RgbImage {
-    RgbImage::from_raw(side, side, pixels.as_flattened().to_vec()).unwrap_or_default()
+fn picture(pixels: Vec<[u8; 3]>, side: u32) -> RgbImage {
+    RgbImage::from_raw(side, side, pixels.into_flattened()).unwrap_or_default()
 }
 
 fn with_alpha(colors: &[[u8; 3]], alphas: Option<&[[u8; 3]]>, side: u32) -> RgbaImage {

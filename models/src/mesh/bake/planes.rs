@@ -45,7 +45,8 @@ pub struct Bake<'a> {
     /// For each vertex of the high mesh; empty unless asked for.
     curvatures: Vec<f32>,
     charts: Vec<u32>,
-    rays: Rays,
+    sky: Rays,
+    inwards: Rays,
     srgb: Srgb,
 }
 
@@ -140,7 +141,8 @@ impl<'a> Bake<'a> {
                 Vec::new()
             },
             charts: layout.charts(),
-            rays: Rays::new(options.occlusion.map_or(8, |o| o.samples)),
+            sky: Rays::new(options.occlusion.map_or(1, |o| o.samples)),
+            inwards: Rays::new(options.thickness_samples),
             srgb: Srgb::tables(),
             kinds,
         }
@@ -162,11 +164,12 @@ impl<'a> Bake<'a> {
         self.blend(&mut all);
         step(groups.len() as u32 + 1, total)?;
 
-        let width = self.layout.size as usize;
         let is_known: Vec<bool> = all.charts.iter().map(|&chart| chart != NOTHING).collect();
+        let unfilled = std::mem::take(&mut all.planes);
+        drop(all);
         let mut planes = Vec::new();
-        for (i, (kind, mut pixels)) in self.kinds.iter().copied().zip(all.planes).enumerate() {
-            fill_unknown(&mut pixels, &mut is_known.clone(), width);
+        for (i, (kind, mut pixels)) in self.kinds.iter().copied().zip(unfilled).enumerate() {
+            fill_unknown(&mut pixels, &mut is_known.clone(), self.layout.size as usize);
             planes.push((kind, pixels));
             step((groups.len() + 2 + i) as u32, total)?;
         }
@@ -250,6 +253,9 @@ impl<'a> Bake<'a> {
             plane[texel] = self.encode(*kind, sums, material);
         }
         strip.charts[texel] = self.charts[sample.face as usize];
+        // Rays start on the surface, also for texels that continue it.
+        let inside = point.barycentric.max(Vec3::ZERO);
+        let point = &SurfacePoint { barycentric: inside / inside.element_sum(), ..*point };
         let at = Place {
             position: self.search.position(point),
             normal: self.search.details.smooth_normal(point.face, point.barycentric),
@@ -264,12 +270,12 @@ impl<'a> Bake<'a> {
                 strip.given[texel] = 255;
             } else {
                 let distance = occlusion.distance * self.search.diagonal;
-                strip.visibility[texel] = byte(self.rays.visibility(self.search, place, &at, distance));
+                strip.visibility[texel] = byte(self.sky.visibility(self.search, place, &at, distance));
             }
         }
         if self.options.extras.contains(&Extra::Thickness) {
             let most = self.longest_side();
-            strip.thickness[texel] = byte(self.rays.thickness(self.search, place, &at, most) / most);
+            strip.thickness[texel] = byte(self.inwards.thickness(self.search, place, &at, most) / most);
         }
     }
 

@@ -167,9 +167,12 @@ fn a_low_ball_with_the_normal_map_of_a_fine_one_looks_like_the_fine_one() {
     }
 }
 
-/// Unlit pixels in linear light, 4 x 4 samples each; the background is black.
+/// Unlit pixels in linear light, 4 x 4 samples each, of a texture that repeats; the background is black.
 fn unlit(mesh: &Mesh, texture: &RgbaImage, back: Vec3, side: u32) -> Vec<Vec3> {
-    let samples = view(mesh, back, side * 4, |triangle, w| linear(texture, mix(&mesh.uvs, triangle, w)).truncate());
+    let samples = view(mesh, back, side * 4, |triangle, w| {
+        let uv = mix(&mesh.uvs, triangle, w);
+        linear(texture, uv - uv.floor()).truncate()
+    });
     let mean = |i: u32| {
         let (x, y) = (i % side * 4, i / side * 4);
         let block = (0..16).map(|k| samples[((y + k / 4) * side * 4 + x + k % 4) as usize].unwrap_or(Vec3::ZERO));
@@ -186,17 +189,18 @@ fn checker(size: u32, cell: u32) -> RgbaImage {
 
 #[test]
 fn a_checker_on_new_texture_coordinates_looks_the_same() {
+    // The same ball; its old texture coordinates are turned, sheared, mirrored and repeat the texture.
+    let low = globe(48);
     let texture = checker(1024, 64);
-    let high = painted(cube_ball(24), texture.clone());
-    let low = globe(32);
-    let options = BakeOptions { size: 1024, cage: 0.05, normal: false, occlusion: None, ..BakeOptions::default() };
+    let turned = low.uvs.iter().map(|uv| Vec2::new(0.9 * uv.y - 0.6 * uv.x, 1.5 * uv.x + 0.3 * uv.y)).collect();
+    let high = painted(Mesh { uvs: turned, ..low.clone() }, texture.clone());
+    let options = BakeOptions { size: 1024, normal: false, occlusion: None, ..BakeOptions::default() };
     let maps = baked(&low, &from_high(&high), &options);
     let srgb = Srgb::tables();
     let (mut squared, mut n) = (0.0, 0);
-    for back in VIEWS {
-        let (seen, want) = (unlit(&low, &maps.base_color, back, 256), unlit(&high.mesh, &texture, back, 256));
-        // Both show the object: where only one does, it is the outline that differs.
-        for (seen, want) in seen.iter().zip(want).filter(|(seen, want)| seen.x > 0.0 && want.x > 0.0) {
+    for back in &VIEWS[..2] {
+        let (seen, want) = (unlit(&low, &maps.base_color, *back, 200), unlit(&high.mesh, &texture, *back, 200));
+        for (seen, want) in seen.iter().zip(want).filter(|(seen, _)| seen.x > 0.0) {
             for (seen, want) in seen.to_array().into_iter().zip(want.to_array()) {
                 squared += (f64::from(srgb.from_linear(seen)) - f64::from(srgb.from_linear(want))).powi(2);
                 n += 1;
@@ -205,7 +209,7 @@ fn a_checker_on_new_texture_coordinates_looks_the_same() {
     }
     let psnr = 10.0 * (255.0f64.powi(2) / (squared / f64::from(n))).log10();
     println!("checker: {psnr:.2} dB over {n} values");
-    assert!(n > 200_000 && psnr >= 35.0, "{psnr} dB");
+    assert!(n > 100_000 && psnr >= 35.0, "{psnr} dB");
 }
 
 #[test]
@@ -224,9 +228,10 @@ fn light_beside_a_wall_is_what_the_form_factor_says() {
     let options = BakeOptions { size: 64, occlusion, ..small() };
     let high = TexturedMesh::from(high);
     let orm = baked(&low, &from_high(&high), &options).orm.unwrap();
-    for (x, _, pixel) in orm.enumerate_pixels() {
-        // Blended over two texels to the right and one to the left: the mean is half a texel on.
-        let distance = (x as f32 + 1.0).min(63.0) / 64.0 * 2.0;
+    for (x, _, pixel) in orm.enumerate_pixels().filter(|(x, y, _)| (1..62).contains(x) && (1..62).contains(y)) {
+        // Blended over two texels to the right and one to the left: the mean is half a texel
+        // on. At the border of the texture there are fewer texels, hence fewer rays.
+        let distance = (x as f32 + 1.0) / 64.0 * 2.0;
         let want = 1.0 - 0.5 * (1.0 - distance / (distance * distance + HEIGHT * HEIGHT).sqrt());
         // 1/512 by rounding to bytes, the rest by 512 rays and by blending over a curve.
         let seen = f32::from(pixel.0[0]) / 255.0;
@@ -242,9 +247,18 @@ fn light_beside_a_wall_is_what_the_form_factor_says() {
 #[test]
 fn nothing_darkens_the_outside_of_a_ball_and_the_inside_of_a_box_is_black() {
     let ball = cube_ball(12);
-    let options = BakeOptions { occlusion: Some(Occlusion { samples: 4, distance: 1.0 }), ..small() };
-    let orm = baked(&ball, &BakeSource { high: None, color: ColorSource::High }, &options).orm.unwrap();
-    assert!(orm.pixels().all(|p| p.0 == [255; 3]));
+    let options = BakeOptions {
+        occlusion: Some(Occlusion { samples: 4, distance: 1.0 }),
+        extras: vec![Extra::Thickness],
+        ..small()
+    };
+    let maps = baked(&ball, &BakeSource { high: None, color: ColorSource::High }, &options);
+    assert!(maps.orm.unwrap().pixels().all(|p| p.0 == [255; 3]));
+    // A chord at angle a to the normal is 2 cos(a) long; the mean by the cosine law is 4/3,
+    // of a longest side of 2. The ball has flat faces, hence a little less.
+    for pixel in maps.extra["thickness"].pixels() {
+        assert!(pixel.0[0].abs_diff((2.0 / 3.0 * 255.0) as u8) <= 6, "{pixel:?}");
+    }
 
     // The same floor within a closed box.
     let mut high = cuboid(Vec3::ZERO, Vec3::splat(3.0));
@@ -380,12 +394,7 @@ fn maps_on_request_hold_what_they_are_named_after() {
     let diagonal = 8.0f32.sqrt();
     let mut high = low.clone();
     high.positions.iter_mut().for_each(|p| p.y += 0.02 * diagonal / 2.0);
-    // And a ceiling below, which says how thick the body is.
-    let first = high.positions.len() as u32;
-    high.positions.extend([(-9.0, -9.0), (9.0, -9.0), (9.0, 9.0), (-9.0, 9.0)].map(|(x, z)| Vec3::new(x, -1.0, z)));
-    high.normals.extend([Vec3::NEG_Y; 4]);
     high.uvs.clear();
-    high.triangles.extend([[first, first + 1, first + 2], [first, first + 2, first + 3]]);
     let options = BakeOptions { extras: Extra::ALL.to_vec(), ..small() };
     let maps = baked(&low, &from_high(&TexturedMesh::from(high)), &options);
     let names: Vec<&str> = maps.extra.keys().map(String::as_str).collect();
@@ -397,8 +406,8 @@ fn maps_on_request_hold_what_they_are_named_after() {
     // x from left to right, z from top to bottom; y is above the low mesh's top.
     let [x, y, z] = at("position", 96, 32);
     assert!(x.abs_diff(192) <= 1 && z.abs_diff(64) <= 1 && y.abs_diff(4) <= 1, "{x} {y} {z}");
-    // Rays at angle a are 1.03 / cos(a) long: with density 2 cos sin the mean is 2 * 1.03; the longest side is 18.
-    assert!(at("thickness", 64, 64)[0].abs_diff((2.0 * 1.028 / 18.0 * 255.0f32).round() as u8) <= 2);
+    // No ray meets anything below.
+    assert_eq!(at("thickness", 64, 64), [255; 3]);
 }
 
 #[test]
