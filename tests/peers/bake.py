@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Bakes' rays with Meshkiln and with Embree, on the same mesh, and compares.
+"""Sends the rays of a bake with Meshkiln and with Embree over the same mesh, and compares.
 
 In: the mesh and the rays that `models/benches/bake.rs` leaves behind. Out: a table
-with Meshkiln's figure, Embree's (single precision, through embreex and trimesh) and
-their ratio, and how many of the rays both agree on; then the times of whole bakes,
-which Embree does not do. Tangents are held against mikktspace in C where its wheel is there.
+with Meshkiln's figure, Embree's (single precision, through embreex) and
+their ratio, and how many rays hit with either; then the times of whole bakes,
+which Embree does not do.
 
     tests/peers/bake.py [--pictures FOLDER]     leaves maps and pictures there
 
-Installs numpy, trimesh and embreex into `target/peers/venv`.
+Installs numpy and embreex into `target/peers/venv`.
 """
 
 import json
@@ -31,7 +31,7 @@ def in_venv():
         return
     if not python.exists():
         venv.create(home, with_pip=True)
-    packages = ["numpy", "trimesh", "embreex"]
+    packages = ["numpy", "embreex"]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     os.execv(python, [str(python), *sys.argv])
 
