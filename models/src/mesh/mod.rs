@@ -4,6 +4,8 @@
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
 pub mod analysis;
+pub mod bake;
+pub mod bvh;
 pub mod clean;
 pub mod codec;
 pub mod compare;
@@ -27,6 +29,7 @@ pub mod shapes;
 mod silhouette;
 pub mod simplify;
 mod surface;
+pub mod tangents;
 #[cfg(test)]
 pub mod test_shapes;
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod shade;
 mod texture;
 
 use ::image::RgbaImage;
-use glam::{Vec2, Vec3};
+use glam::{Vec2, Vec3, Vec4};
 use rayon::prelude::*;
 
 use self::{
@@ -20,6 +20,7 @@ use self::{
 use super::{
     Maps, Mesh,
     raster::{Camera, Cull, NOTHING, Projection, axes},
+    tangents::vertex_tangents,
 };
 use crate::image::srgb::Srgb;
 
@@ -94,6 +95,10 @@ pub fn render_framed(mesh: &Mesh, maps: &Maps, look: &Look, framed: &[Vec3]) -> 
     let scene = Scene {
         mesh,
         texture: Texture::new(&maps.base_color),
+        normal_map: maps.normal.as_ref().map(Texture::linear),
+        orm: maps.orm.as_ref().map(Texture::linear),
+        emissive: maps.emissive.as_ref().map(Texture::srgb),
+        tangents: if maps.normal.is_some() && !mesh.uvs.is_empty() { vertex_tangents(mesh) } else { Vec::new() },
         maps,
         levels: mip_levels(mesh, &maps.base_color, &projection),
         lighting: Lighting::new(mesh, &normals, studio.towards_key),
@@ -126,6 +131,11 @@ struct Scene<'a> {
     mesh: &'a Mesh,
     maps: &'a Maps,
     texture: Texture,
+    normal_map: Option<Texture>,
+    orm: Option<Texture>,
+    emissive: Option<Texture>,
+    /// One a vertex where there is a normal map, else empty.
+    tangents: Vec<Vec4>,
     /// Texture level for each triangle.
     levels: Vec<f32>,
     lighting: Lighting,
@@ -146,6 +156,39 @@ struct Patch {
     n_samples: [f32; 4],
     /// Of the samples' places, in samples from the pixel's corner.
     sums: [Vec2; 4],
+}
+
+/// What the maps hold for a piece of surface; while it is added up, times `n`.
+#[derive(Clone, Copy, Default)]
+struct Texel {
+    n: f32,
+    base_color: Vec3,
+    /// Tangent space.
+    bump: Vec3,
+    /// Occlusion, roughness and metallic.
+    orm: Vec3,
+    emissive: Vec3,
+}
+
+impl Texel {
+    fn add(&mut self, scene: &Scene, uv: Vec2, level: f32, n: f32) {
+        let read = |map: &Option<Texture>, missing: Vec3| map.as_ref().map_or(missing, |map| map.sample(uv, level));
+        self.n += n;
+        self.base_color += scene.texture.sample(uv, level) * n;
+        self.bump += (read(&scene.normal_map, Vec3::new(0.5, 0.5, 1.0)) * 2.0 - 1.0) * n;
+        self.orm += read(&scene.orm, Vec3::ONE) * n;
+        self.emissive += read(&scene.emissive, Vec3::ZERO) * n;
+    }
+
+    fn mean(self) -> Texel {
+        Texel {
+            n: 1.0,
+            base_color: self.base_color / self.n,
+            bump: self.bump / self.n,
+            orm: self.orm / self.n,
+            emissive: self.emissive / self.n,
+        }
+    }
 }
 
 impl Scene<'_> {
@@ -210,25 +253,37 @@ impl Scene<'_> {
             },
         };
         let level = self.levels[hit.triangle as usize];
-        let base_color = match &self.mesh.uvs[..] {
-            [] => self.texture.sample(Vec2::ZERO, level),
+        let mut texel = Texel::default();
+        match &self.mesh.uvs[..] {
+            [] => texel.add(self, Vec2::ZERO, level, 1.0),
             uv => {
-                let mut sum = Vec3::ZERO;
                 for (&n, &places) in patch.n_samples.iter().zip(&patch.sums).filter(|(n, _)| **n > 0.0) {
                     let weights = projection.hit(patch.face, corner + places / n).barycentric;
-                    sum += self.texture.sample(uv[a] * weights.x + uv[b] * weights.y + uv[c] * weights.z, level) * n;
+                    texel.add(self, uv[a] * weights.x + uv[b] * weights.y + uv[c] * weights.z, level, n);
                 }
-                sum / n
             }
-        };
-        tone(self.studio.shade(&Surface {
-            base_color,
-            roughness: self.maps.roughness,
-            metallic: self.maps.metallic,
-            normal: normal.normalize_or(towards_eye),
-            towards_eye,
-            light,
-        }))
+        }
+        let texel = texel.mean();
+        let mut normal = normal.normalize_or(towards_eye);
+        if let [_, ..] = &self.tangents[..] {
+            let t = [a, b, c].map(|v| self.tangents[v]);
+            let along = (t[0] * weights.x + t[1] * weights.y + t[2] * weights.z).truncate().normalize_or_zero();
+            let bitangent = normal.cross(along) * t[0].w;
+            let bumpy = along * texel.bump.x + bitangent * texel.bump.y + normal * texel.bump.z;
+            normal = bumpy.normalize_or(normal);
+        }
+        let [occlusion, roughness, metallic] = texel.orm.to_array();
+        tone(
+            self.studio.shade(&Surface {
+                base_color: texel.base_color,
+                roughness: self.maps.roughness * roughness,
+                metallic: self.maps.metallic * metallic,
+                normal,
+                towards_eye,
+                // Both say how much of the sky is hidden, one coarsely and far around, one finely and near by.
+                light: Visibility { sky: light.sky.min(occlusion), ..light },
+            }) + texel.emissive,
+        )
     }
 
     /// The object's colour (already weighted by `covered`) over shadow and background.
@@ -373,6 +428,34 @@ mod tests {
         for (seen, want) in mean.iter().zip(color) {
             assert!((seen / f32::from(want) - 0.9).abs() < 0.2, "{mean:?} of {color:?}");
         }
+    }
+
+    #[test]
+    fn normals_occlusion_roughness_and_glow_are_seen() {
+        let mut mesh = ball();
+        mesh.uvs = mesh.positions.iter().map(|p| p.truncate() + Vec2::new(0.5, 0.0)).collect();
+        let level = |maps: &Maps| {
+            let picture = render(&mesh, maps, &transparent(96));
+            let lit: Vec<u32> = picture.pixels().filter(|p| p.0[3] == 255).map(|p| u32::from(p.0[0])).collect();
+            lit.iter().sum::<u32>() as f32 / lit.len() as f32
+        };
+        let plain = maps([128; 3]);
+        let all = |pixel: [u8; 3]| Some(::image::RgbImage::from_pixel(4, 4, ::image::Rgb(pixel)));
+        let with = |change: &dyn Fn(&mut Maps)| {
+            let mut maps = plain.clone();
+            change(&mut maps);
+            level(&maps)
+        };
+        let even = level(&plain);
+        // Maps that say nothing change nothing, but for the rounding of 128 / 255.
+        assert!((with(&|m| m.orm = all([255; 3])) - even).abs() < 0.01);
+        assert!((with(&|m| m.normal = all([128, 128, 255])) - even).abs() < 1.0);
+        assert!(with(&|m| m.orm = all([60, 255, 255])) < even - 15.0, "occlusion darkens");
+        assert!(with(&|m| m.emissive = all([90; 3])) > even + 10.0, "light is added");
+        // The light stands to the left of the camera: u grows to the right, away from it.
+        let (left, right) = (with(&|m| m.normal = all([40, 128, 200])), with(&|m| m.normal = all([215, 128, 200])));
+        assert!(left > right + 10.0, "{left} {right}");
+        assert!(with(&|m| (m.orm, m.metallic) = (all([255, 255, 0]), 1.0)) == even, "metallic is multiplied");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A mesh as others make them: several materials, textures that repeat, colours
 //! on vertices. What a mesh file holds, and what `bake` takes details from.
 
+pub mod details;
+pub mod texture;
+
 use std::sync::Arc;
 
 use ::image::RgbaImage;

@@ -1,89 +1,205 @@
-//! Paint the texture: front from the picture, back mirrored.
+//! Make the textures: from the picture, from the detailed mesh, or from both.
 
 use std::sync::Arc;
 
 use crate::{
     cx::StageCx,
     error::StageError,
-    mesh::{Maps, project::project},
+    mesh::{
+        Maps, Mesh,
+        bake::{BakeOptions, BakeSource, ColorSource, Extra, Occlusion, bake},
+        project::project,
+    },
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
 pub const STAGE: Stage = Stage {
     id: "bake",
-    version: 1,
-    doc: "Paint the texture: front from the picture, back mirrored.",
-    reads: &[Slot::Cutout, Slot::Mesh],
-    may_read: &[],
+    version: 2,
+    doc: "Make the textures: colours, and the details of the high mesh where there is one.",
+    reads: &[Slot::Mesh],
+    may_read: &[Slot::Cutout, Slot::High],
     writes: &[Slot::Maps],
-    engines: &[Engine { id: "project", doc: "Projects the cutout along the view axis.", net: None, params: &[] }],
+    engines: &[
+        Engine {
+            id: "auto-source",
+            doc: "Projects where there is a cutout and the mesh knows its front, transfers otherwise.",
+            net: None,
+            params: &[],
+        },
+        Engine {
+            id: "project",
+            doc: "Colours from the cutout along the view axis: front from the picture, back mirrored.",
+            net: None,
+            params: &[],
+        },
+        Engine {
+            id: "transfer",
+            doc: "Colours and materials from the high mesh onto the texture coordinates of the mesh.",
+            net: None,
+            params: &[],
+        },
+    ],
     params: &[
         Param {
             id: "size",
-            doc: "Width and height of the texture; a power of two suits every engine.",
+            doc: "Width and height of the maps; a power of two suits every engine.",
             unit: "px",
             kind: ParamKind::Int { default: 1024, min: 64, max: 8192 },
         },
         Param {
             id: "roughness",
-            doc: "How dull the surface is: 0 mirrors, 1 is chalk.",
+            doc: "How dull a surface without material is: 0 mirrors, 1 is chalk.",
             unit: "",
             kind: ParamKind::Float { default: 0.8, min: 0.0, max: 1.0 },
         },
+        Param {
+            id: "supersample",
+            doc: "Samples of the high mesh in a texel, each way.",
+            unit: "",
+            kind: ParamKind::Int { default: 2, min: 1, max: 4 },
+        },
+        Param {
+            id: "cage",
+            doc: "How far from the mesh the high mesh is looked for, relative to the diagonal.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.02, min: 0.0001, max: 1.0 },
+        },
+        flag("normal", "Bakes a normal map, where there is a high mesh.", true),
+        flag("occlusion", "Bakes ambient occlusion, where there is a high mesh.", true),
+        Param {
+            id: "samples",
+            doc: "Rays from each texel for occlusion and thickness; the 16 texels around share theirs.",
+            unit: "",
+            kind: ParamKind::Int { default: 8, min: 1, max: 64 },
+        },
+        Param {
+            id: "occlusion-distance",
+            doc: "How far things are that darken each other, relative to the diagonal.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.25, min: 0.001, max: 10.0 },
+        },
+        flag("curvature", "Also bakes where the high mesh bulges and where it is hollow.", false),
+        flag("height", "Also bakes how far the high mesh is above the mesh.", false),
+        flag("thickness", "Also bakes how thick the body is.", false),
+        flag("position", "Also bakes where each texel lies in the bounding box.", false),
+        flag("object-normal", "Also bakes normals in the space of the mesh.", false),
+        flag("material-id", "Also bakes a colour for each material of the high mesh.", false),
     ],
     run,
 };
 
+const fn flag(id: &'static str, doc: &'static str, default: bool) -> Param {
+    Param { id, doc, unit: "", kind: ParamKind::Flag { default } }
+}
+
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
-    let (cutout, mesh) = (asset.image(Slot::Cutout)?, asset.mesh()?);
-    let front = mesh.front.ok_or_else(|| {
-        StageError::invalid(
-            "the mesh does not know where the cutout lies on it",
-            "bake a mesh that was reconstructed from this cutout",
-        )
-    })?;
+    let mesh = asset.mesh()?;
     if mesh.uvs.len() != mesh.positions.len() || mesh.triangles.is_empty() {
         return Err(StageError::invalid(
             format!("{} texture coordinates for {} vertices", mesh.uvs.len(), mesh.positions.len()),
             "put stage unwrap before bake",
         ));
     }
+    let has_picture = mesh.front.is_some() && asset.get(Slot::Cutout).is_some();
+    let maps = match cx.engine {
+        "project" => painted(cx, asset, &mesh)?,
+        "auto-source" if has_picture => painted(cx, asset, &mesh)?,
+        "transfer" | "auto-source" => transferred(cx, asset, &mesh)?,
+        other => return Err(StageError::internal(format!("unknown engine `{other}`"))),
+    };
+    asset.set(Slot::Maps, Value::Maps(Arc::new(maps)));
+    Ok(())
+}
+
+/// Colours from the cutout; details of the surface from the high mesh, if any.
+fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
+    let cutout = asset.image(Slot::Cutout)?;
+    let front = mesh.front.ok_or_else(|| {
+        StageError::invalid(
+            "the mesh does not know where the cutout lies on it",
+            "bake a mesh that was reconstructed from this cutout, or set engine to transfer",
+        )
+    })?;
+    let options = options(cx);
+    if let Ok(high) = asset.high() {
+        let source = BakeSource { high: Some(&high), color: ColorSource::Picture { cutout: &cutout, front } };
+        return bake(mesh, &source, &options, &|done, total| cx.step(done, total));
+    }
     cx.step(0, 1)?;
-    let base_color = project(&cutout, &mesh, &front, cx.int("size") as u32);
-    asset.set(
-        Slot::Maps,
-        Value::Maps(Arc::new(Maps {
-            base_color,
-            roughness: cx.float("roughness") as f32,
-            metallic: 0.0,
-            ..Maps::default()
-        })),
-    );
-    cx.step(1, 1)
+    let base_color = project(&cutout, mesh, &front, options.size);
+    cx.step(1, 1)?;
+    Ok(Maps { base_color, roughness: options.roughness, metallic: 0.0, ..Maps::default() })
+}
+
+/// Everything from the high mesh.
+fn transferred(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
+    let high = asset.high().map_err(|_| {
+        StageError::invalid(
+            "there is neither a high mesh nor a picture to take colours from",
+            "put a stage before bake that keeps the high mesh",
+        )
+    })?;
+    let source = BakeSource { high: Some(&high), color: ColorSource::High };
+    bake(mesh, &source, &options(cx), &|done, total| cx.step(done, total))
+}
+
+fn options(cx: &StageCx) -> BakeOptions {
+    let occlusion = Occlusion { samples: cx.int("samples") as u32, distance: cx.float("occlusion-distance") as f32 };
+    BakeOptions {
+        size: cx.int("size") as u32,
+        supersample: cx.int("supersample") as u32,
+        cage: cx.float("cage") as f32,
+        normal: cx.flag("normal"),
+        occlusion: cx.flag("occlusion").then_some(occlusion),
+        thickness_samples: occlusion.samples,
+        extras: Extra::ALL.iter().copied().filter(|extra| cx.flag(extra.id())).collect(),
+        roughness: cx.float("roughness") as f32,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use glam::Vec2;
     use image::{Rgba, RgbaImage};
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
     use crate::{
         cx::CancelToken,
         error::StageErrorKind,
-        mesh::{FrontView, Mesh},
+        mesh::{
+            FrontView,
+            textured::{Material, TexturedMesh},
+        },
         stage::Settings,
     };
 
-    fn bake(mesh: Mesh) -> Result<Asset, StageError> {
-        let settings = Settings::from([("size".to_owned(), json!(64)), ("roughness".to_owned(), json!(0.7))]);
-        let cx = StageCx { engine: "project", settings: &settings, cancel: CancelToken::default(), progress: &|_| {} };
+    struct Given {
+        mesh: Mesh,
+        has_cutout: bool,
+        has_high: bool,
+    }
+
+    /// On a cutout of one colour and a red high mesh.
+    fn run_on(given: Given, engine: &str, set: &[(&str, Json)]) -> Result<Arc<Maps>, StageError> {
+        let mut settings: Settings = STAGE.params.iter().map(|p| (p.id.to_owned(), p.default())).collect();
+        settings.insert("size".to_owned(), json!(64));
+        settings.extend(set.iter().map(|(id, value)| ((*id).to_owned(), value.clone())));
+        let cx = StageCx { engine, settings: &settings, cancel: CancelToken::default(), progress: &|_| {} };
         let mut asset = Asset::default();
-        asset.set_mesh(mesh);
-        asset.set_image(Slot::Cutout, RgbaImage::from_pixel(8, 8, Rgba([1, 2, 3, 255])));
-        run(&cx, &mut asset).map(|()| asset)
+        if given.has_high {
+            let red = Material { base_color: glam::Vec4::new(1.0, 0.0, 0.0, 1.0), ..Material::default() };
+            let high = TexturedMesh { materials: vec![red], ..TexturedMesh::from(given.mesh.clone()) };
+            asset.set(Slot::High, Value::High(Arc::new(high)));
+        }
+        if given.has_cutout {
+            asset.set_image(Slot::Cutout, RgbaImage::from_pixel(8, 8, Rgba([1, 2, 3, 255])));
+        }
+        asset.set_mesh(given.mesh);
+        run(&cx, &mut asset)?;
+        asset.maps()
     }
 
     fn triangle() -> Mesh {
@@ -97,17 +213,65 @@ mod tests {
         }
     }
 
+    fn is_all(maps: &Maps, color: [u8; 4]) -> bool {
+        maps.base_color.dimensions() == (64, 64) && maps.base_color.pixels().all(|p| p.0 == color)
+    }
+
+    const PICTURE: [u8; 4] = [1, 2, 3, 255];
+    const RED: [u8; 4] = [255, 0, 0, 255];
+
     #[test]
-    fn maps_have_the_size_and_roughness_asked_for() {
-        let maps = bake(triangle()).unwrap().maps().unwrap();
-        assert_eq!((maps.base_color.dimensions(), maps.roughness, maps.metallic), ((64, 64), 0.7, 0.0));
-        assert!(maps.base_color.pixels().all(|p| p.0 == [1, 2, 3, 255]));
+    fn without_a_high_mesh_there_are_only_colours() {
+        for engine in ["auto-source", "project"] {
+            let given = Given { mesh: triangle(), has_cutout: true, has_high: false };
+            let maps = run_on(given, engine, &[("roughness", json!(0.7)), ("height", json!(true))]).unwrap();
+            assert!(is_all(&maps, PICTURE) && (maps.roughness, maps.metallic) == (0.7, 0.0));
+            assert!(maps.normal.is_none() && maps.orm.is_none() && maps.extra.is_empty());
+        }
     }
 
     #[test]
-    fn meshes_without_layout_or_front_are_refused() {
-        for mesh in [Mesh { uvs: Vec::new(), ..triangle() }, Mesh { front: None, ..triangle() }, Mesh::default()] {
-            assert_eq!(bake(mesh).unwrap_err().kind, StageErrorKind::InvalidInput);
+    fn the_picture_paints_and_the_high_mesh_gives_the_rest() {
+        let given = || Given { mesh: triangle(), has_cutout: true, has_high: true };
+        let maps = run_on(given(), "auto-source", &[("height", json!(true)), ("material-id", json!(true))]).unwrap();
+        assert!(is_all(&maps, PICTURE));
+        assert!(maps.normal.as_ref().unwrap().pixels().all(|p| p.0 == [128, 128, 255]));
+        assert!(maps.orm.as_ref().unwrap().pixels().all(|p| p.0 == [255; 3]));
+        assert_eq!(maps.extra.keys().collect::<Vec<_>>(), ["height", "material-id"]);
+
+        let off = [("normal", json!(false)), ("occlusion", json!(false))];
+        let maps = run_on(given(), "project", &off).unwrap();
+        assert!(is_all(&maps, PICTURE) && maps.normal.is_none() && maps.orm.is_none() && maps.extra.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_seen_from_the_front_takes_the_high_meshs_colours() {
+        let no_front = Mesh { front: None, ..triangle() };
+        for (mesh, has_cutout, engine) in [
+            (no_front.clone(), true, "auto-source"),
+            (triangle(), false, "auto-source"),
+            (triangle(), true, "transfer"),
+            (no_front, false, "transfer"),
+        ] {
+            let maps = run_on(Given { mesh, has_cutout, has_high: true }, engine, &[]).unwrap();
+            assert!(is_all(&maps, RED) && maps.roughness == 1.0, "{engine} with cutout {has_cutout}");
+        }
+    }
+
+    #[test]
+    fn meshes_without_layout_or_anything_to_take_colours_from_are_refused() {
+        let no_layout = Mesh { uvs: Vec::new(), ..triangle() };
+        let no_front = Mesh { front: None, ..triangle() };
+        for (mesh, has_cutout, has_high, engine) in [
+            (no_layout, true, true, "auto-source"),
+            (Mesh::default(), true, true, "auto-source"),
+            (no_front.clone(), true, true, "project"),
+            (no_front, true, false, "auto-source"),
+            (triangle(), true, false, "transfer"),
+            (triangle(), false, false, "auto-source"),
+        ] {
+            let error = run_on(Given { mesh, has_cutout, has_high }, engine, &[]).unwrap_err();
+            assert_eq!(error.kind, StageErrorKind::InvalidInput, "{error}");
         }
     }
 }

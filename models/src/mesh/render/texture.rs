@@ -1,6 +1,6 @@
 //! A texture with its mip levels, read in linear light.
 
-use ::image::RgbaImage;
+use ::image::{RgbImage, RgbaImage};
 use glam::{Vec2, Vec3};
 use rayon::prelude::*;
 
@@ -9,30 +9,65 @@ use crate::image::srgb::Srgb;
 pub struct Texture {
     /// Each half the size of the one before, rounded up.
     levels: Vec<Level>,
-    srgb: Srgb,
+    encoding: Encoding,
+}
+
+/// What the bytes mean.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Srgb(Srgb),
+    Linear,
+}
+
+impl Encoding {
+    fn to_linear(self, byte: u8) -> f32 {
+        match self {
+            Encoding::Srgb(srgb) => srgb.to_linear(byte),
+            Encoding::Linear => f32::from(byte) / 255.0,
+        }
+    }
+
+    fn from_linear(self, value: f32) -> u8 {
+        match self {
+            Encoding::Srgb(srgb) => srgb.from_linear(value),
+            Encoding::Linear => (value * 255.0 + 0.5) as u8,
+        }
+    }
 }
 
 struct Level {
     width: usize,
     height: usize,
-    /// sRGB, alpha unused.
+    /// Alpha unused.
     pixels: Vec<[u8; 4]>,
 }
 
 impl Texture {
-    /// Without pixels the texture is white.
+    /// Of sRGB colours. Without pixels the texture is white.
     pub fn new(image: &RgbaImage) -> Self {
-        let srgb = Srgb::tables();
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        let mut levels = vec![if width * height == 0 {
-            Level { width: 1, height: 1, pixels: vec![[255; 4]] }
-        } else {
-            Level { width, height, pixels: image.as_raw().as_chunks::<4>().0.to_vec() }
+        let pixels = image.as_raw().as_chunks::<4>().0.to_vec();
+        Self::with_levels(image.width(), image.height(), pixels, Encoding::Srgb(Srgb::tables()))
+    }
+
+    /// Of sRGB colours without alpha.
+    pub fn srgb(image: &RgbImage) -> Self {
+        Self::with_levels(image.width(), image.height(), opaque(image), Encoding::Srgb(Srgb::tables()))
+    }
+
+    /// Of values that are linear already: normals, occlusion, roughness, metallic.
+    pub fn linear(image: &RgbImage) -> Self {
+        Self::with_levels(image.width(), image.height(), opaque(image), Encoding::Linear)
+    }
+
+    fn with_levels(width: u32, height: u32, pixels: Vec<[u8; 4]>, encoding: Encoding) -> Self {
+        let mut levels = vec![match pixels.len() {
+            0 => Level { width: 1, height: 1, pixels: vec![[255; 4]] },
+            _ => Level { width: width as usize, height: height as usize, pixels },
         }];
         while levels[levels.len() - 1].pixels.len() > 1 {
-            levels.push(levels[levels.len() - 1].halved(srgb));
+            levels.push(levels[levels.len() - 1].halved(encoding));
         }
-        Self { levels, srgb }
+        Self { levels, encoding }
     }
 
     /// Linear colour at `uv`, repeating outside 0..=1; trilinear. `level` 0 is
@@ -42,13 +77,13 @@ impl Texture {
         let level = level.clamp(0.0, (self.levels.len() - 1) as f32);
         let fine = level as usize;
         let part = level - fine as f32;
-        let colour = self.levels[fine].bilinear(uv, self.srgb);
-        if part > 0.0 { colour.lerp(self.levels[fine + 1].bilinear(uv, self.srgb), part) } else { colour }
+        let colour = self.levels[fine].bilinear(uv, self.encoding);
+        if part > 0.0 { colour.lerp(self.levels[fine + 1].bilinear(uv, self.encoding), part) } else { colour }
     }
 }
 
 impl Level {
-    fn halved(&self, srgb: Srgb) -> Level {
+    fn halved(&self, encoding: Encoding) -> Level {
         let (width, height) = (self.width.div_ceil(2), self.height.div_ceil(2));
         let mut pixels = vec![[255; 4]; width * height];
         pixels.par_chunks_mut(width).enumerate().for_each(|(y, row)| {
@@ -58,14 +93,14 @@ impl Level {
                 let (left, right) = (2 * x, (2 * x + 1).min(self.width - 1));
                 for k in 0..3 {
                     let four = [upper[left][k], upper[right][k], lower[left][k], lower[right][k]];
-                    pixel[k] = srgb.from_linear(four.iter().map(|v| srgb.to_linear(*v)).sum::<f32>() / 4.0);
+                    pixel[k] = encoding.from_linear(four.iter().map(|v| encoding.to_linear(*v)).sum::<f32>() / 4.0);
                 }
             }
         });
         Level { width, height, pixels }
     }
 
-    fn bilinear(&self, uv: Vec2, srgb: Srgb) -> Vec3 {
+    fn bilinear(&self, uv: Vec2, encoding: Encoding) -> Vec3 {
         // One texture further on all coordinates are positive: casts round down.
         let x = (uv.x + 1.0) * self.width as f32 - 0.5;
         let y = (uv.y + 1.0) * self.height as f32 - 0.5;
@@ -75,12 +110,16 @@ impl Level {
         let (upper, lower) = (upper * self.width, lower * self.width);
         let pixel = |i: usize| {
             let [r, g, b, _] = self.pixels[i];
-            Vec3::new(srgb.to_linear(r), srgb.to_linear(g), srgb.to_linear(b))
+            Vec3::new(encoding.to_linear(r), encoding.to_linear(g), encoding.to_linear(b))
         };
         let above = pixel(upper + left).lerp(pixel(upper + right), part.x);
         let below = pixel(lower + left).lerp(pixel(lower + right), part.x);
         above.lerp(below, part.y)
     }
+}
+
+fn opaque(image: &RgbImage) -> Vec<[u8; 4]> {
+    image.pixels().map(|p| [p.0[0], p.0[1], p.0[2], 255]).collect()
 }
 
 /// The part of a coordinate within the texture, 0..=1.

@@ -1,0 +1,100 @@
+//! The point of the high surface that belongs to a point of the low one.
+
+use glam::{Vec3, Vec3A};
+
+use super::{
+    BakeOptions,
+    layout::{LowPoint, Sample},
+};
+use crate::{
+    error::StageError,
+    mesh::{
+        Mesh,
+        bvh::{Bvh, SurfacePoint},
+        textured::{TexturedMesh, details::Details},
+    },
+};
+
+pub struct Search<'a> {
+    pub high: &'a TexturedMesh,
+    pub details: Details<'a>,
+    pub bvh: Bvh,
+    /// Whether low and high mesh differ at all.
+    is_other: bool,
+    /// In metres.
+    pub cage: f32,
+    /// Of the high mesh's bounding box, in metres.
+    pub diagonal: f32,
+}
+
+impl<'a> Search<'a> {
+    pub fn new(low: &Mesh, high: &'a TexturedMesh, is_other: bool, options: &BakeOptions) -> Result<Self, StageError> {
+        let details = Details::new(high)?;
+        let needs_rays = is_other || options.occlusion.is_some() || options.extras.iter().any(|e| e.needs_rays());
+        let empty: &[[u32; 3]] = &[];
+        let bvh = Bvh::new(&high.mesh.positions, if needs_rays { &high.mesh.triangles } else { empty });
+        if needs_rays && bvh.is_empty() {
+            return Err(StageError::invalid(
+                format!("none of the {} triangles to bake from has an area", high.mesh.triangles.len()),
+                "give a mesh with a surface",
+            ));
+        }
+        let diagonal = |mesh: &Mesh| mesh.bounds().map_or(0.0, |(low, high)| (high - low).length());
+        Ok(Self { cage: options.cage * diagonal(low), diagonal: diagonal(&high.mesh), high, details, bvh, is_other })
+    }
+
+    /// The nearest point within the cage along the normal, either way, that faces the
+    /// same way; else the closest such point of the surface not much beyond the cage;
+    /// else the closest of all. Faces of double-sided materials face both ways.
+    /// `last` is the triangle found before: trying it first makes most rays short.
+    pub fn find(&self, sample: &Sample, low: &LowPoint, last: &mut Option<u32>) -> SurfacePoint {
+        let own = SurfacePoint { face: sample.face, barycentric: sample.barycentric, distance: 0.0 };
+        if !self.is_other {
+            return own;
+        }
+        let normal = Vec3A::from(low.normal);
+        let accept =
+            |face: u32, face_normal: Vec3A| face_normal.dot(normal) > 0.0 || self.details.is_double_sided(face);
+        let mut best = last.and_then(|face| self.along_normal(face, low, accept));
+        for direction in [low.normal, -low.normal] {
+            let reach = best.map_or(self.cage, |best| best.distance);
+            best = self.bvh.cast(low.position, direction, reach, accept).filter(|hit| hit.distance < reach).or(best);
+        }
+        let found = best
+            .or_else(|| self.bvh.closest(low.position, 4.0 * self.cage, accept))
+            .or_else(|| self.bvh.closest(low.position, f32::INFINITY, |_, _| true));
+        *last = best.map(|best| best.face);
+        // Only a point that is not finite has no closest one.
+        found.unwrap_or(SurfacePoint { face: 0, barycentric: Vec3::splat(1.0 / 3.0), distance: 0.0 })
+    }
+
+    /// Where the line along the low normal meets one triangle, within the cage.
+    fn along_normal(&self, face: u32, low: &LowPoint, accept: impl Fn(u32, Vec3A) -> bool) -> Option<SurfacePoint> {
+        let [a, b, c] = self.high.mesh.corners(self.high.mesh.triangles[face as usize]);
+        let normal = (b - a).cross(c - a);
+        let t = (a - low.position).dot(normal) / low.normal.dot(normal);
+        let p = low.position + low.normal * t;
+        let scale = 1.0 / normal.length_squared();
+        let weight = |from: Vec3, to: Vec3| (to - from).cross(p - from).dot(normal) * scale;
+        let barycentric = Vec3::new(weight(b, c), weight(c, a), weight(a, b));
+        // NaN fails this comparison too.
+        let is_inside = barycentric.min_element() >= 0.0 && t.abs() <= self.cage;
+        (is_inside && accept(face, normal.into())).then(|| SurfacePoint {
+            face,
+            barycentric: barycentric / barycentric.element_sum(),
+            distance: t.abs(),
+        })
+    }
+
+    pub fn position(&self, point: &SurfacePoint) -> Vec3 {
+        let [a, b, c] = self.high.mesh.corners(self.high.mesh.triangles[point.face as usize]);
+        let w = point.barycentric;
+        a * w.x + b * w.y + c * w.z
+    }
+
+    /// Unit normal of the flat triangle.
+    pub fn face_normal(&self, point: &SurfacePoint) -> Vec3 {
+        let [a, b, c] = self.high.mesh.corners(self.high.mesh.triangles[point.face as usize]);
+        (b - a).cross(c - a).normalize_or(Vec3::Z)
+    }
+}
