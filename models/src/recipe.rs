@@ -33,6 +33,9 @@ pub static BUILT_IN: &[(&str, &str)] = &[
     ("prop", include_str!("recipes/prop.toml")),
     ("draft", include_str!("recipes/draft.toml")),
     ("cutout", include_str!("recipes/cutout.toml")),
+    ("hero", include_str!("recipes/hero.toml")),
+    ("mobile", include_str!("recipes/mobile.toml")),
+    ("optimize", include_str!("recipes/optimize.toml")),
     ("analyze", include_str!("recipes/analyze.toml")),
     ("compare", include_str!("recipes/compare.toml")),
 ];

@@ -48,6 +48,7 @@ fn run_step(
             seen.set(slot, value.clone());
         }
     }
+    seen.forget_writes();
     let cx = StageCx {
         engine: step.engine,
         settings: &step.settings,
@@ -56,11 +57,10 @@ fn run_step(
     };
     cx.check_cancel()?;
     (stage.run)(&cx, &mut seen)?;
-    for slot in stage.writes {
-        let value = seen
-            .get(*slot)
+    for (slot, value) in stage.outputs(&seen) {
+        let value = value
             .ok_or_else(|| StageError::internal(format!("stage `{}` left slot `{}` empty", stage.id, slot.id())))?;
-        asset.set(*slot, value.clone());
+        asset.set(slot, value.clone());
     }
     Ok(())
 }

@@ -4,7 +4,10 @@
 //! Encoding is deterministic: equal values give equal bytes, so a blob's
 //! SHA-256 identifies the value.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ::image::RgbaImage;
 use serde_json::{Value as Json, json};
@@ -146,6 +149,8 @@ impl Value {
 #[derive(Debug, Clone, Default)]
 pub struct Asset {
     slots: BTreeMap<Slot, Value>,
+    /// Those set since `forget_writes`.
+    written: BTreeSet<Slot>,
 }
 
 impl Asset {
@@ -155,6 +160,16 @@ impl Asset {
 
     pub fn set(&mut self, slot: Slot, value: Value) {
         self.slots.insert(slot, value);
+        self.written.insert(slot);
+    }
+
+    /// From now on what is there counts as given.
+    pub fn forget_writes(&mut self) {
+        self.written.clear();
+    }
+
+    pub fn is_written(&self, slot: Slot) -> bool {
+        self.written.contains(&slot)
     }
 
     pub fn set_image(&mut self, slot: Slot, image: RgbaImage) {
@@ -166,7 +181,7 @@ impl Asset {
     }
 
     /// Adds what `stage` has to say to what the stages before it said. Every stage
-    /// that does so may read `notes` and writes them.
+    /// that does so may read and may write `notes`.
     pub fn note(&mut self, stage: &str, said: Json) {
         let mut notes = match self.get(Slot::Notes) {
             Some(Value::Json(notes)) => Json::clone(notes),

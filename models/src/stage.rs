@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     cx::StageCx,
     error::StageError,
-    slot::{Asset, Slot},
+    slot::{Asset, Slot, Value},
     stages,
 };
 
@@ -27,6 +27,8 @@ pub struct Stage {
     /// Read as well where an earlier stage of the recipe wrote them.
     pub may_read: &'static [Slot],
     pub writes: &'static [Slot],
+    /// Written when there is something to write.
+    pub may_write: &'static [Slot],
     /// First one is the default among those whose weights are here.
     pub engines: &'static [Engine],
     /// Parameters common to all engines.
@@ -71,6 +73,7 @@ pub static STAGES: &[Stage] = &[
     stages::unwrap::STAGE,
     stages::bake::STAGE,
     stages::lods::STAGE,
+    stages::collider::STAGE,
     stages::export::STAGE,
     stages::export_image::STAGE,
     stages::check::STAGE,
@@ -91,6 +94,13 @@ impl Stage {
 
     pub fn engine(&self, id: &str) -> Option<&'static Engine> {
         self.engines.iter().find(|engine| engine.id == id)
+    }
+
+    /// Every slot that is there after the stage because of it: those it must
+    /// write, then those it has written.
+    pub fn outputs<'a>(&self, after: &'a Asset) -> impl Iterator<Item = (Slot, Option<&'a Value>)> {
+        let more = self.may_write.iter().filter(|slot| after.is_written(**slot));
+        self.writes.iter().chain(more).map(|&slot| (slot, after.get(slot)))
     }
 
     /// Parameters that apply when `engine` does this stage.

@@ -78,6 +78,8 @@ pub struct StageInfo {
     /// Read as well where an earlier stage of the recipe wrote them.
     pub may_read: Vec<String>,
     pub writes: Vec<String>,
+    /// Written when there is something to write.
+    pub may_write: Vec<String>,
     pub engines: Vec<EngineInfo>,
     /// Common to all engines.
     pub params: Vec<ParamInfo>,

@@ -129,6 +129,7 @@ fn stage_info(stage: &stage::Stage) -> StageInfo {
         reads: slots(stage.reads),
         may_read: slots(stage.may_read),
         writes: slots(stage.writes),
+        may_write: slots(stage.may_write),
         engines: stage
             .engines
             .iter()

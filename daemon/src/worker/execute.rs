@@ -52,6 +52,7 @@ impl Stages {
         for (id, json) in &run.inline {
             asset.set(slot(id)?, Value::Json(Arc::new(json.clone())));
         }
+        asset.forget_writes();
         Ok(asset)
     }
 }
@@ -67,10 +68,9 @@ impl Runner for Stages {
         (stage.run)(&cx, &mut asset).map_err(failure)?;
 
         let mut encoded = Vec::new();
-        for &slot in stage.writes {
+        for (slot, value) in stage.outputs(&asset) {
             cx.check_cancel().map_err(failure)?;
-            let value = asset
-                .get(slot)
+            let value = value
                 .ok_or_else(|| internal(format!("stage `{}` did not write slot `{}`", stage.id, slot.id())))?;
             encoded.push((slot, value.encode().map_err(failure)?));
         }

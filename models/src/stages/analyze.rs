@@ -21,6 +21,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Mesh],
     may_read: &[],
     writes: &[Slot::Report],
+    may_write: &[],
     engines: &[Engine {
         id: "built-in",
         doc: "Topology, geometry, UVs and budget, from 0 to 100, and the counts behind them.",

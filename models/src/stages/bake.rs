@@ -21,6 +21,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Mesh],
     may_read: &[Slot::Cutout, Slot::High],
     writes: &[Slot::Maps],
+    may_write: &[],
     engines: &[
         Engine {
             id: "auto-source",

@@ -29,6 +29,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Asset, Slot::Mesh],
     may_read: &[Slot::Cutout, Slot::High, Slot::Notes],
     writes: &[Slot::Report, Slot::Asset],
+    may_write: &[],
     engines: &[Engine {
         id: "built-in",
         doc: "Topology, geometry, UVs, silhouette and size, measured on the written file.",

@@ -1,5 +1,7 @@
 //! Mend the surface: weld, fill small holes, drop degenerate faces and specks, fix winding.
 
+use serde_json::json;
+
 use crate::{
     cx::StageCx,
     error::StageError,
@@ -16,8 +18,9 @@ pub const STAGE: Stage = Stage {
     version: 2,
     doc: "Mend the surface: weld, fill small holes, drop degenerate faces and specks, fix winding.",
     reads: &[Slot::Mesh],
-    may_read: &[],
+    may_read: &[Slot::Notes],
     writes: &[Slot::Mesh],
+    may_write: &[Slot::Notes],
     engines: &[Engine { id: "built-in", doc: "Topology repair on the index.", net: None, params: &[] }],
     params: &[
         Param {
@@ -67,7 +70,21 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     };
     let (mut mesh, report) = clean_with(&before, &options)?;
     if !report.changed_nothing() || !report.is_closed_manifold() {
-        tracing::info!(?report, "cleaned");
+        asset.note(
+            STAGE.id,
+            json!({
+                "faces_dropped": { "invalid": report.n_invalid, "flat": report.n_flat, "doubled": report.n_doubled },
+                "faces_turned": report.n_turned,
+                "vertices_welded": report.n_welded,
+                "vertices_stitched": report.n_stitched,
+                "vertices_split": report.n_split,
+                "specks_dropped": report.n_specks,
+                "holes_filled": report.n_holes_filled,
+                "holes_left": report.n_open_loops,
+                "open_edges_left": report.n_open_edges,
+                "non_manifold_left": report.n_non_manifold_edges + report.n_non_manifold_vertices,
+            }),
+        );
     }
     // What stood on the ground still does when a piece it stood on was a speck.
     if let Some((low, high)) = before.bounds()

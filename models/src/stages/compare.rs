@@ -18,6 +18,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Source],
     may_read: &[],
     writes: &[Slot::Report],
+    may_write: &[],
     engines: &[Engine { id: "built-in", doc: "Points spread over both surfaces.", net: None, params: &[] }],
     params: &[
         Param {

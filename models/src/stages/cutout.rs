@@ -27,6 +27,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Image],
     may_read: &[],
     writes: &[Slot::Cutout],
+    may_write: &[],
     engines: &[Engine {
         id: "classic",
         doc: "Background model from the border, graph cut, guided filter; the picture's own alpha when it has one.",

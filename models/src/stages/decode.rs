@@ -17,6 +17,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Source],
     may_read: &[],
     writes: &[Slot::Image],
+    may_write: &[],
     engines: &[Engine {
         id: "built-in",
         doc: "PNG, JPEG, WebP, BMP, TIFF and GIF by content, within limits.",

@@ -21,6 +21,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Mesh, Slot::Maps, Slot::Provenance],
     may_read: &[],
     writes: &[Slot::Asset],
+    may_write: &[],
     engines: &[Engine { id: "glb", doc: "glTF 2.0 binary.", net: None, params: &[] }],
     params: &[],
     run,

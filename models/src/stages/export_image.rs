@@ -17,6 +17,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Cutout, Slot::Provenance],
     may_read: &[],
     writes: &[Slot::Asset],
+    may_write: &[],
     engines: &[Engine { id: "png", doc: "PNG with straight alpha.", net: None, params: &[] }],
     params: &[],
     run,

@@ -20,7 +20,8 @@ pub const STAGE: Stage = Stage {
     doc: "Read a mesh file, upright, in metres, on the ground.",
     reads: &[Slot::Source],
     may_read: &[],
-    writes: &[Slot::High, Slot::Mesh, Slot::Notes],
+    writes: &[Slot::High, Slot::Mesh],
+    may_write: &[Slot::Notes],
     engines: &[Engine {
         id: "built-in",
         doc: "GLB, glTF, OBJ, PLY and STL by content, within limits.",

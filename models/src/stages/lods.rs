@@ -1,9 +1,11 @@
 //! Make coarser meshes on the same texture, for objects far away.
 
+use serde_json::json;
+
 use crate::{
     cx::StageCx,
     error::StageError,
-    mesh::lods::lods_with_report,
+    mesh::lods::{Level, lods_with_report},
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
 };
@@ -15,7 +17,9 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Make coarser meshes on the same texture, for objects far away.",
     reads: &[Slot::Mesh],
+    may_read: &[Slot::Notes],
     writes: &[Slot::Lods],
+    may_write: &[Slot::Notes],
     engines: &[Engine { id: "meshopt", doc: "meshoptimizer's quadric edge collapse.", net: None, params: &[] }],
     params: &[ratio(RATIOS[0], 0.5), ratio(RATIOS[1], 0.25), ratio(RATIOS[2], 0.1)],
     run,
@@ -33,17 +37,13 @@ const fn ratio(id: &'static str, default: f64) -> Param {
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     cx.step(0, 1)?;
     let (meshes, levels) = lods_with_report(&*asset.mesh()?, &RATIOS.map(|id| cx.float(id)))?;
-    for level in &levels {
-        tracing::info!(
-            ratio = level.ratio,
-            budget = level.budget,
-            triangles = level.triangles,
-            error_m = level.error_m,
-            left_out = level.is_left_out,
-            reason = level.reason.as_deref().unwrap_or(""),
-            "level of detail"
-        );
-    }
+    let level = |level: &Level| {
+        json!({
+            "ratio": level.ratio, "budget": level.budget, "triangles": level.triangles, "error_m": level.error_m,
+            "left_out": level.is_left_out, "reason": level.reason,
+        })
+    };
+    asset.note(STAGE.id, levels.iter().map(level).collect());
     asset.set(Slot::Lods, Value::Meshes(meshes.into()));
     cx.step(1, 1)
 }

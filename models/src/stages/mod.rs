@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod bake;
 pub mod check;
 pub mod clean;
+pub mod collider;
 pub mod compare;
 pub mod cutout;
 pub mod decode;

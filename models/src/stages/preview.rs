@@ -26,6 +26,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Asset],
     may_read: &[],
     writes: &[Slot::Preview],
+    may_write: &[],
     engines: &[Engine { id: "raster", doc: "Software rasteriser.", net: None, params: &[] }],
     params: &[
         Param {

@@ -18,6 +18,7 @@ pub const STAGE: Stage = Stage {
     reads: &[Slot::Cutout],
     may_read: &[],
     writes: &[Slot::Mesh],
+    may_write: &[],
     engines: &[Engine {
         id: "inflate",
         doc: "A closed, symmetric solid swelling from the silhouette.",

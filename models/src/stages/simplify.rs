@@ -1,10 +1,18 @@
 //! Reduce to an exact triangle budget, or to an error.
 
+use std::sync::Arc;
+
+use serde_json::json;
+
 use crate::{
     cx::StageCx,
     error::StageError,
-    mesh::simplify::{SimplifyOptions, SimplifyTarget, simplify_with},
-    slot::{Asset, Slot},
+    mesh::{
+        Mesh,
+        simplify::{SimplifyOptions, SimplifyTarget, simplify_with},
+        textured::TexturedMesh,
+    },
+    slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
@@ -13,8 +21,10 @@ pub const STAGE: Stage = Stage {
     version: 2,
     doc: "Reduce to an exact triangle budget, or to an error.",
     reads: &[Slot::Mesh],
-    may_read: &[],
+    may_read: &[Slot::High, Slot::Notes],
     writes: &[Slot::Mesh],
+    // The mesh as it was, unless details are taken from another one anyway.
+    may_write: &[Slot::High, Slot::Notes],
     engines: &[Engine { id: "meshopt", doc: "meshoptimizer's quadric edge collapse.", net: None, params: &[] }],
     params: &[
         Param {
@@ -42,13 +52,19 @@ pub const STAGE: Stage = Stage {
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let preserve_topology = cx.flag("preserve-topology");
     let error = SimplifyTarget::Error(cx.float("error") as f32);
+    if asset.get(Slot::High).is_none() {
+        let high = TexturedMesh::from(Mesh::clone(&*asset.mesh()?));
+        asset.set(Slot::High, Value::High(Arc::new(high)));
+    }
     let targets = [error, SimplifyTarget::Triangles(cx.int("triangles") as usize)];
     for (i, target) in targets.into_iter().enumerate() {
         cx.step(i as u32, targets.len() as u32)?;
         if target != SimplifyTarget::Error(0.0) {
             let (mesh, report) = simplify_with(&*asset.mesh()?, &SimplifyOptions { target, preserve_topology })?;
-            let reason = report.reason.as_deref().unwrap_or("");
-            tracing::info!(triangles = report.triangles, error_m = report.error_m, reason, "simplified");
+            asset.note(
+                STAGE.id,
+                json!({ "triangles": report.triangles, "error_m": report.error_m, "reason": report.reason }),
+            );
             asset.set_mesh(mesh);
         }
     }

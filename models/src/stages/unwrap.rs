@@ -4,6 +4,8 @@
 //! came with stays; solids that are two height fields get one chart a side, on
 //! which the picture lies as it is; everything else gets an atlas.
 
+use serde_json::json;
+
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
@@ -25,8 +27,9 @@ pub const STAGE: Stage = Stage {
     version: 2,
     doc: "Lay the surface out on a texture.",
     reads: &[Slot::Mesh],
-    may_read: &[],
+    may_read: &[Slot::Notes],
     writes: &[Slot::Mesh],
+    may_write: &[Slot::Notes],
     engines: &[
         Engine {
             id: "fitting",
@@ -89,6 +92,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let mesh = asset.mesh()?;
     cx.step(0, 1)?;
     if cx.flag("keep") && is_usable(&mesh, cx.int("size") as u32) {
+        asset.note(STAGE.id, json!({ "kept": true }));
         return cx.step(1, 1);
     }
     let unwrapped = match cx.engine {
