@@ -8,6 +8,7 @@ pub mod cx;
 pub mod error;
 pub mod export;
 pub mod image;
+pub mod import;
 pub mod mesh;
 pub mod recipe;
 pub mod run;

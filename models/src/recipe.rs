@@ -219,9 +219,9 @@ impl Recipe {
             }
             written.extend(stage.writes);
         }
-        if !written.contains(&Slot::Asset) {
+        if !written.contains(&Slot::Asset) && !written.contains(&Slot::Report) {
             return Err(RecipeError {
-                message: "the recipe makes no file".to_owned(),
+                message: "the recipe makes neither a file nor a report".to_owned(),
                 hint: "end it with `export`, or with `export-image` for a picture".to_owned(),
                 at: None,
             });
@@ -276,6 +276,11 @@ impl Step {
 }
 
 impl Plan {
+    /// Whether there is a finished file; otherwise there is only a report.
+    pub fn makes_file(&self) -> bool {
+        self.steps.iter().any(|step| find_stage(step.stage).writes.contains(&Slot::Asset))
+    }
+
     /// What the finished file's name ends in.
     pub fn extension(&self) -> &'static str {
         let last = self.steps.iter().rev().find(|step| find_stage(step.stage).writes.contains(&Slot::Asset));
@@ -452,7 +457,7 @@ mod tests {
         check(
             "[[stage]]\nid = \"decode\"\n",
             expect![[r#"
-            the recipe makes no file
+            the recipe makes neither a file nor a report
             hint: end it with `export`, or with `export-image` for a picture"#]],
         );
     }

@@ -43,9 +43,9 @@ fn run_step(
 ) -> Result<(), StageError> {
     let stage = stage::find(step.stage).ok_or_else(|| StageError::internal(format!("no stage `{}`", step.stage)))?;
     let mut seen = Asset::default();
-    for slot in stage.reads {
-        if let Some(value) = asset.get(*slot) {
-            seen.set(*slot, value.clone());
+    for slot in stage.sees() {
+        if let Some(value) = asset.get(slot) {
+            seen.set(slot, value.clone());
         }
     }
     let cx = StageCx {

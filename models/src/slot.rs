@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ::image::RgbaImage;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -38,6 +38,8 @@ pub enum Slot {
     Collider,
     /// The finished file: GLB, or PNG for recipes that end in a picture.
     Asset,
+    /// What stages have to say about their work, by stage. JSON.
+    Notes,
     /// What the gate measured. JSON.
     Report,
     /// A picture of the asset. PNG.
@@ -56,6 +58,7 @@ impl Slot {
         Slot::Lods,
         Slot::Collider,
         Slot::Asset,
+        Slot::Notes,
         Slot::Report,
         Slot::Preview,
     ];
@@ -72,6 +75,7 @@ impl Slot {
             Slot::Lods => "lods",
             Slot::Collider => "collider",
             Slot::Asset => "asset",
+            Slot::Notes => "notes",
             Slot::Report => "report",
             Slot::Preview => "preview",
         }
@@ -85,7 +89,7 @@ impl Slot {
     pub fn decode(self, bytes: &[u8]) -> Result<Value, StageError> {
         Ok(match self {
             Slot::Source | Slot::Asset | Slot::Preview => Value::Bytes(bytes.into()),
-            Slot::Provenance | Slot::Report => Value::Json(Arc::new(
+            Slot::Provenance | Slot::Notes | Slot::Report => Value::Json(Arc::new(
                 serde_json::from_slice(bytes)
                     .map_err(|e| StageError::internal(format!("{} blob is not JSON: {e}", self.id())))?,
             )),
@@ -159,6 +163,17 @@ impl Asset {
 
     pub fn set_mesh(&mut self, mesh: Mesh) {
         self.set(Slot::Mesh, Value::Mesh(Arc::new(mesh)));
+    }
+
+    /// Adds what `stage` has to say to what the stages before it said. Every stage
+    /// that does so may read `notes` and writes them.
+    pub fn note(&mut self, stage: &str, said: Json) {
+        let mut notes = match self.get(Slot::Notes) {
+            Some(Value::Json(notes)) => Json::clone(notes),
+            _ => json!({}),
+        };
+        notes[stage] = said;
+        self.set(Slot::Notes, Value::Json(notes.into()));
     }
 
     pub fn bytes(&self, slot: Slot) -> Result<Arc<[u8]>, StageError> {

@@ -24,6 +24,8 @@ pub struct Stage {
     pub version: u32,
     pub doc: &'static str,
     pub reads: &'static [Slot],
+    /// Read as well where an earlier stage of the recipe wrote them.
+    pub may_read: &'static [Slot],
     pub writes: &'static [Slot],
     /// First one is the default among those whose weights are here.
     pub engines: &'static [Engine],
@@ -61,6 +63,7 @@ pub enum ParamKind {
 /// the built-in recipes do it.
 pub static STAGES: &[Stage] = &[
     stages::decode::STAGE,
+    stages::load::STAGE,
     stages::cutout::STAGE,
     stages::reconstruct::STAGE,
     stages::clean::STAGE,
@@ -70,6 +73,7 @@ pub static STAGES: &[Stage] = &[
     stages::export::STAGE,
     stages::export_image::STAGE,
     stages::check::STAGE,
+    stages::analyze::STAGE,
     stages::preview::STAGE,
 ];
 
@@ -78,6 +82,11 @@ pub fn find(id: &str) -> Option<&'static Stage> {
 }
 
 impl Stage {
+    /// Every slot the stage sees where it is there: those it needs, then those it can do without.
+    pub fn sees(&self) -> impl Iterator<Item = Slot> {
+        self.reads.iter().chain(self.may_read).copied()
+    }
+
     pub fn engine(&self, id: &str) -> Option<&'static Engine> {
         self.engines.iter().find(|engine| engine.id == id)
     }
@@ -88,7 +97,7 @@ impl Stage {
     }
 
     /// Name under which the result of this stage is kept: equal keys mean equal
-    /// outputs. `inputs` maps each slot read to the SHA-256 of its blob;
+    /// outputs. `inputs` maps each slot seen to the SHA-256 of its blob;
     /// `weights` are the SHA-256 of the files of the engine's network.
     pub fn cache_key(
         &self,

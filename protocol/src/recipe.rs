@@ -75,6 +75,8 @@ pub struct StageInfo {
     pub id: String,
     pub doc: String,
     pub reads: Vec<String>,
+    /// Read as well where an earlier stage of the recipe wrote them.
+    pub may_read: Vec<String>,
     pub writes: Vec<String>,
     pub engines: Vec<EngineInfo>,
     /// Common to all engines.

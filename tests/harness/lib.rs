@@ -64,13 +64,15 @@ pub struct Home {
     pub device: &'static str,
     /// Folder in which the fake device remembers.
     pub fake_dir: TempDir,
+    /// Keep the daemon from reading what its user is not permitted to, also when that is root. Linux.
+    pub is_mortal: bool,
     child: Option<Child>,
 }
 
 impl Home {
     pub fn new(device: &'static str) -> Home {
         let (dir, fake_dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        Home { disk: None, dir, device, fake_dir, child: None }
+        Home { disk: None, dir, device, fake_dir, is_mortal: false, child: None }
     }
 
     /// On a disk of its own of a few MiB; `None` where that cannot be had.
@@ -141,6 +143,9 @@ impl Home {
     pub fn spawn(&self) -> Child {
         let mut command = self.command("meshkilnd");
         command.args(["--device", self.device]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if self.is_mortal {
+            system::take_omnipotence(&mut command);
+        }
         command.spawn().unwrap()
     }
 

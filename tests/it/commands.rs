@@ -3,11 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
 use meshkiln_models::export::{glb, ownership};
-use meshkiln_tests::{Home, until};
+use meshkiln_protocol::job::JobState;
+use meshkiln_tests::{Home, PATIENCE, until};
 use serde_json::Value as Json;
 
 fn example(name: &str) -> PathBuf {
@@ -160,4 +162,22 @@ fn ctrl_c_cancels_the_job_and_leaves_nothing_behind() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(home.cli_json(&["job", "1"])["job"]["state"], "cancelled");
     assert!(!home.path("slow.glb").exists());
+}
+
+#[test]
+fn fire_outlives_its_daemon() {
+    let mut home = Home::new("cpu");
+    let daemon = home.start();
+    let lantern = home.path("lantern.png");
+    fs::copy(example("lantern.png"), &lantern).unwrap();
+    let mut fire = home.command("meshkiln");
+    fire.arg("fire").arg(&lantern).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let fire = fire.spawn().unwrap();
+    until("the job runs", PATIENCE, || daemon.jobs(&[JobState::Running]).len() == 1);
+    home.kill();
+    let fired = fire.wait_with_output().unwrap();
+    let said = text(&fired.stderr);
+    assert!(fired.status.success(), "{said}");
+    assert!(said.contains("the daemon is gone; starting it again"), "{said}");
+    assert!(ownership::is_ours(&fs::read(home.path("lantern.glb")).unwrap()));
 }

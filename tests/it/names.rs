@@ -7,7 +7,7 @@ use meshkiln_protocol::{
     job::{JobListParams, JobState},
     watch::WatchAddParams,
 };
-use meshkiln_tests::{Home, until};
+use meshkiln_tests::{Home, PATIENCE, until};
 
 #[test]
 #[cfg(target_os = "linux")]
@@ -61,4 +61,44 @@ fn strange_names_become_assets_and_traps_are_left_alone() {
     let watch = daemon.call::<WatchListAll>(&NoParams {}).watches.remove(0);
     assert_eq!((watch.counts.files, watch.counts.waiting, watch.problem), (names.len() as u64, 0, None));
     assert!(home.is_alive());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_may_not_be_read_is_said_once_and_fired_when_it_may() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mut home = Home::new("fake");
+    home.is_mortal = true;
+    let daemon = home.start();
+    let folder = home.path("in");
+    fs::create_dir(&folder).unwrap();
+    let permit = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let (locked, open) = (folder.join("locked.png"), folder.join("open.png"));
+    for path in [&locked, &open, &folder.join("empty.png")] {
+        let text = if path.ends_with("empty.png") { String::new() } else { format!("# {}\n", path.display()) };
+        fs::write(path, text).unwrap();
+    }
+    permit(&locked, 0o000);
+    daemon.call::<WatchAdd>(&WatchAddParams {
+        path: folder.to_str().unwrap().to_owned(),
+        recipe: None,
+        out: None,
+        recursive: true,
+    });
+    let problem = || daemon.call::<WatchListAll>(&NoParams {}).watches.remove(0).problem;
+    until("the one that may be read is done", PATIENCE, || open.with_extension("glb").is_file());
+    until("the other is complained about", PATIENCE, || problem().is_some());
+    let said = problem().unwrap();
+    assert!(said.starts_with("locked.png cannot be opened: Permission denied"), "{said}");
+    let lines = || {
+        let log = fs::read_to_string(home.path("state/log/meshkilnd.log")).unwrap();
+        log.lines().filter(|line| line.contains("locked.png")).count()
+    };
+    assert_eq!(lines(), 1);
+
+    permit(&locked, 0o600);
+    until("it is fired once it may be read", PATIENCE, || locked.with_extension("glb").is_file());
+    until("nothing is wrong any more", PATIENCE, || problem().is_none());
+    assert!(!folder.join("empty.glb").exists());
 }

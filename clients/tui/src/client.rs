@@ -2,9 +2,13 @@
 
 use std::{
     env, fs,
+    io::ErrorKind,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -17,7 +21,7 @@ use meshkiln_protocol::{
 };
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use ureq::Agent;
+use ureq::{Agent, http::StatusCode};
 
 use crate::error::Failure;
 
@@ -28,7 +32,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(90);
 
 pub struct Client {
     agent: Agent,
-    runtime: RuntimeFile,
+    /// As last read; a daemon that was started anew has another one.
+    runtime: Mutex<RuntimeFile>,
     next_id: AtomicU64,
 }
 
@@ -55,10 +60,8 @@ impl Client {
 
     /// The running daemon, `None` when there is none.
     pub fn running() -> Result<Option<Client>, Failure> {
-        let path = folders()?.runtime_file();
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
         // A file of a daemon that was killed: nobody answers, and the next one replaces it.
-        let Ok(runtime) = serde_json::from_str::<RuntimeFile>(&text) else { return Ok(None) };
+        let Some(runtime) = announced(&folders()?) else { return Ok(None) };
         let client = Client::new(runtime);
         match client.hello() {
             Ok(_) => Ok(Some(client)),
@@ -76,7 +79,7 @@ impl Client {
             .proxy(None)
             .build()
             .new_agent();
-        Client { agent, runtime, next_id: AtomicU64::new(1) }
+        Client { agent, runtime: Mutex::new(runtime), next_id: AtomicU64::new(1) }
     }
 
     pub fn hello(&self) -> Result<HelloResult, Failure> {
@@ -84,24 +87,41 @@ impl Client {
         self.call::<Hello>(&HelloParams { client })
     }
 
-    pub fn call<M: Method>(&self, params: &M::Params) -> Result<M::Result, Failure> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": M::NAME, "params": params });
-        let lost = |e: ureq::Error| {
-            Failure::unreachable(format!("the daemon does not answer: {e}"), "see `meshkiln status` and `meshkiln log`")
-        };
+    fn post(&self, runtime: &RuntimeFile, request: &str) -> Result<(StatusCode, String), ureq::Error> {
         let mut response = self
             .agent
-            .post(&self.runtime.url)
-            .header("authorization", format!("Bearer {}", self.runtime.token))
+            .post(&runtime.url)
+            .header("authorization", format!("Bearer {}", runtime.token))
             .content_type("application/json")
-            .send(request.to_string())
-            .map_err(lost)?;
-        let status = response.status();
-        let body = response.body_mut().with_config().limit(256 << 20).read_to_string().map_err(lost)?;
-        if status == 401 || status == 403 {
+            .send(request)?;
+        let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
+        Ok((response.status(), body))
+    }
+
+    /// A daemon that was started anew meanwhile is found again, as long as the
+    /// old one cannot have taken the call.
+    pub fn call<M: Method>(&self, params: &M::Params) -> Result<M::Result, Failure> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": M::NAME, "params": params }).to_string();
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (status, body) = loop {
+            let answer = self.post(&runtime, &request);
+            let was_not_heard = match &answer {
+                Ok((status, _)) => was_refused(*status),
+                Err(ureq::Error::Io(e)) => e.kind() == ErrorKind::ConnectionRefused,
+                Err(_) => false,
+            };
+            let other = if was_not_heard { announced(&folders()?).filter(|now| *now != runtime) } else { None };
+            if let Some(now) = other {
+                *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
+                runtime = now;
+                continue;
+            }
+            break answer.map_err(lost)?;
+        };
+        if was_refused(status) {
             return Err(Failure::unreachable(
-                format!("{} belongs to another program or another daemon ({status})", self.runtime.url),
+                format!("{} belongs to another program or another daemon ({status})", runtime.url),
                 "run `meshkiln up`; if that does not help, remove daemon.json from the runtime folder",
             ));
         }
@@ -120,6 +140,19 @@ impl Client {
             }),
         }
     }
+}
+
+fn lost(e: ureq::Error) -> Failure {
+    Failure::unreachable(format!("the daemon does not answer: {e}"), "see `meshkiln status` and `meshkiln log`")
+}
+
+fn was_refused(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403)
+}
+
+/// What the last daemon to start wrote of itself.
+fn announced(folders: &Folders) -> Option<RuntimeFile> {
+    serde_json::from_str(&fs::read_to_string(folders.runtime_file()).ok()?).ok()
 }
 
 pub fn folders() -> Result<Folders, Failure> {

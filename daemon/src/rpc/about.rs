@@ -127,6 +127,7 @@ fn stage_info(stage: &stage::Stage) -> StageInfo {
         id: stage.id.to_owned(),
         doc: stage.doc.to_owned(),
         reads: slots(stage.reads),
+        may_read: slots(stage.may_read),
         writes: slots(stage.writes),
         engines: stage
             .engines

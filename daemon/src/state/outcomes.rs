@@ -131,7 +131,7 @@ impl State {
         // A worker may have found damage that `has_blob` cannot see, so whoever
         // made what this step reads is suspected in any case.
         let read: Vec<Slot> = match steps.get(active.next_step) {
-            Some(step) => find_stage(step).reads.to_vec(),
+            Some(step) => find_stage(step).sees().collect(),
             None => vec![Slot::Asset],
         };
         let lost = |slot: &Slot| {

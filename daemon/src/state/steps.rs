@@ -271,22 +271,26 @@ impl State {
         let mut read = BTreeMap::new();
         let mut inputs = BTreeMap::new();
         let mut inline = BTreeMap::new();
-        for &slot in stage.reads {
+        for slot in stage.sees() {
             if slot == Slot::Provenance {
                 let value = provenance(&self.setup.generator, &job.name, &job.source_sha256, &job.plan.plan);
                 read.insert(slot, sha256_hex(value.to_string().as_bytes()));
                 inline.insert(slot.id().to_owned(), value);
                 continue;
             }
-            let sha256 = match slot {
-                Slot::Source => job.source_sha256.clone(),
-                _ => active.slots.get(&slot).map(|blob| blob.sha256.clone()).ok_or_else(|| JobError {
-                    kind: ErrorKind::Internal,
-                    stage: Some(step.stage.to_owned()),
-                    message: format!("no stage wrote `{}`, which `{}` reads", slot.id(), step.stage),
-                    hint: "report this with `meshkiln job ID log`".to_owned(),
-                    retryable: false,
-                })?,
+            let sha256 = match active.slots.get(&slot) {
+                _ if slot == Slot::Source => job.source_sha256.clone(),
+                Some(blob) => blob.sha256.clone(),
+                None if stage.may_read.contains(&slot) => continue,
+                None => {
+                    return Err(JobError {
+                        kind: ErrorKind::Internal,
+                        stage: Some(step.stage.to_owned()),
+                        message: format!("no stage wrote `{}`, which `{}` reads", slot.id(), step.stage),
+                        hint: "report this with `meshkiln job ID log`".to_owned(),
+                        retryable: false,
+                    });
+                }
             };
             read.insert(slot, sha256.clone());
             inputs.insert(slot.id().to_owned(), sha256);

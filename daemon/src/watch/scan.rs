@@ -261,8 +261,18 @@ mod tests {
             0,
         )
         .unwrap();
+        // Takes root.
+        let zero = rustix::fs::makedev(1, 5);
+        let device = root.join("device.png");
+        let _ = rustix::fs::mknodat(
+            rustix::fs::CWD,
+            device,
+            rustix::fs::FileType::CharacterDevice,
+            rustix::fs::Mode::RUSR,
+            zero,
+        );
         assert!(list(root, &whole()).unwrap().files.is_empty());
-        for rel in ["link.png", "out/secret.png", "pipe.png", "folder.png", "../x.png", "/etc/passwd"] {
+        for rel in ["device.png", "link.png", "out/secret.png", "pipe.png", "folder.png", "../x.png", "/etc/passwd"] {
             assert!(open_beneath(root, Path::new(rel)).is_err(), "{rel}");
         }
     }

@@ -221,6 +221,7 @@ impl Watched {
         let now = Instant::now();
         self.rules.listed(&self.row.path, scope, &listing.rules, find);
         self.reconciler.listed(scope, &listing.files, now);
+        self.complaints.retain(|rel, _| !scope.contains(rel) || listing.files.contains_key(rel));
         self.last_scan = now;
         self.scan_cost = now.saturating_duration_since(started);
         self.last_scan_ms = Some(unix_ms());
@@ -282,7 +283,7 @@ impl Watched {
         let (mut file, stat) = match open_beneath(&self.row.path, rel) {
             Ok(opened) => opened,
             Err(e) => {
-                self.complain(rel, format!("cannot be opened: {e}; tried again"));
+                self.complain(rel, format!("cannot be opened: {e}; it is tried again"));
                 return (listed, Found::Later, Vec::new());
             }
         };
@@ -295,7 +296,7 @@ impl Watched {
         }
         let mut bytes = Vec::with_capacity(stat.bytes as usize);
         if let Err(e) = (&mut file).take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
-            self.complain(rel, format!("cannot be read: {e}; tried again"));
+            self.complain(rel, format!("cannot be read: {e}; it is tried again"));
             return (stat, Found::Later, Vec::new());
         }
         let after = file.metadata().map(|m| super::scan::stat(&m));
@@ -306,6 +307,7 @@ impl Watched {
             return (stat, Found::Refused, Vec::new());
         }
         let sha256 = Digest::of(&bytes).to_string();
+        self.complaints.remove(rel);
         let found = match complete::completeness(&bytes) {
             complete::Completeness::Truncated => Found::Short(sha256),
             complete::Completeness::Complete | complete::Completeness::Unknown => Found::Whole(sha256),
@@ -339,6 +341,7 @@ impl Watched {
         if self.complaints.get(rel) != Some(&what) {
             tracing::warn!("{}: {what}", self.row.path.join(rel).display());
             self.complaints.insert(rel.to_owned(), what);
+            self.untold = true;
         }
     }
 
@@ -356,8 +359,20 @@ impl Watched {
             mode: self.mode,
             counts: WatchCounts { files, waiting, fired: self.row.fired, refused },
             last_scan_ms: self.last_scan_ms,
-            problem: self.trouble.clone().or_else(|| self.rules.problem().map(str::to_owned)),
+            problem: self
+                .trouble
+                .clone()
+                .or_else(|| self.rules.problem().map(str::to_owned))
+                .or_else(|| self.complaint()),
         }
+    }
+
+    /// About the first of the files that cannot be had.
+    fn complaint(&self) -> Option<String> {
+        let (rel, what) = self.complaints.first_key_value()?;
+        let more = self.complaints.len() - 1;
+        let others = if more > 0 { format!(", and {more} more files") } else { String::new() };
+        Some(format!("{} {what}{others}", rel.display()))
     }
 }
 

@@ -174,7 +174,7 @@ impl Runner for Fake {
     fn run(&mut self, Running { run, stage, cancel, progress }: &Running) -> Result<BTreeMap<String, Output>, Failure> {
         self.lie = None;
         let mut script = None;
-        for &read in stage.reads {
+        for read in stage.sees() {
             if let Some(sha256) = run.inputs.get(read.id()) {
                 let bytes = read_input(&self.blobs, read, digest(sha256)?)?;
                 script = script.or_else(|| Some(Script::find(sha256, &bytes)));

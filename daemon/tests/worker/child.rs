@@ -53,7 +53,7 @@ fn fire_with(worker: &mut Worker, recipe: &str, source: &str, before: fn(&mut Wo
     let provenance = provenance("meshkilnd 0", "lantern", source, &plan);
     for (run, step) in (1..).zip(&plan.steps) {
         let stage = stage::find(step.stage).unwrap();
-        let read = stage.reads.iter().filter_map(|slot| slots.get_key_value(slot.id()));
+        let read = stage.sees().filter_map(|slot| slots.get_key_value(slot.id()));
         before(worker);
         let outputs = worker.done(Run {
             run,

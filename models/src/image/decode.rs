@@ -44,6 +44,23 @@ pub struct Decoded {
 ///
 /// Errors: `Unsupported`, `TooLarge`, `Truncated`, `InvalidInput`.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
+    decode_with(bytes, Values::Srgb)
+}
+
+/// Like `decode`, for a texture of a mesh: values as stored, because glTF has
+/// readers ignore profile and orientation, and maps of normals are no colours.
+pub fn decode_texels(bytes: &[u8]) -> Result<RgbaImage, StageError> {
+    decode_with(bytes, Values::Stored).map(|decoded| decoded.image)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Values {
+    /// Upright, through the picture's colour profile.
+    Srgb,
+    Stored,
+}
+
+fn decode_with(bytes: &[u8], values: Values) -> Result<Decoded, StageError> {
     let format = match sniff(bytes) {
         Kind::Picture(format) => format,
         Kind::Refused { name, hint } => {
@@ -63,7 +80,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
         return Err(StageError::new(StageErrorKind::TooLarge, message, "save the picture smaller"));
     }
     declared_size(bytes, format).map_or(Ok(()), check_size)?;
-    let result = catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format)));
+    let result = catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, values)));
     let outcome = result.unwrap_or_else(|_| Err(StageError::invalid("the picture is damaged", DAMAGED_HINT)));
     // Some decoders fill what is missing with grey, others fail in various words.
     match (outcome, completeness(bytes)) {
@@ -72,7 +89,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, StageError> {
     }
 }
 
-fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<Decoded, StageError> {
+fn decode_as(bytes: &[u8], format: ImageFormat, values: Values) -> Result<Decoded, StageError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(|e| failed(format, e))?;
@@ -82,6 +99,10 @@ fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<Decoded, StageError> {
     decoder.set_limits(limits).map_err(|e| failed(format, e))?;
 
     let mut notes = Vec::new();
+    if values == Values::Stored {
+        let image = DynamicImage::from_decoder(decoder).map_err(|e| failed(format, e))?;
+        return Ok(Decoded { image: image.into_rgba8(), notes });
+    }
     let profile = decoder.icc_profile().unwrap_or_default();
     let orientation = match format {
         ImageFormat::Png => png_orientation(bytes, &mut decoder),

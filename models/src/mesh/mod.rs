@@ -3,10 +3,12 @@
 //! Space is glTF's: right-handed, +Y up, front to +Z, metres. Seen from the
 //! front, the picture's right is +X. Triangles wind counter-clockwise from outside.
 
+pub mod analysis;
 pub mod clean;
 #[cfg(test)]
 mod clean_tests;
 pub mod codec;
+pub mod compare;
 mod fairing;
 pub mod fit;
 pub mod inflate;
@@ -33,6 +35,7 @@ pub mod test_shapes;
 pub(crate) mod test_support;
 pub mod textured;
 pub mod topology;
+pub mod turntable;
 
 mod unfold;
 pub mod unwrap;

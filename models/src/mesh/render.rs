@@ -68,6 +68,12 @@ const SHADOW: f32 = 0.78;
 /// coordinates and normals may be missing: then the base colour is the texture's
 /// mean, and faces are flat.
 pub fn render(mesh: &Mesh, maps: &Maps, look: &Look) -> RgbaImage {
+    render_framed(mesh, maps, look, &mesh.positions)
+}
+
+/// The same with the camera placed so that all points of `framed` fit into the
+/// picture; the mesh should lie among them.
+pub fn render_framed(mesh: &Mesh, maps: &Maps, look: &Look, framed: &[Vec3]) -> RgbaImage {
     let size = look.size;
     let mut picture = RgbaImage::new(size, size);
     if size == 0 {
@@ -76,7 +82,7 @@ pub fn render(mesh: &Mesh, maps: &Maps, look: &Look) -> RgbaImage {
     let (turn, tilt) = (look.azimuth.to_radians(), look.elevation.clamp(-80.0, 80.0).to_radians());
     let back = Vec3::new(turn.sin() * tilt.cos(), tilt.sin(), turn.cos() * tilt.cos());
     let axes = axes(-back);
-    let eye = place_camera(&mesh.positions, axes);
+    let eye = place_camera(framed, axes);
     let near = mesh.positions.iter().map(|p| (eye - *p).dot(back)).fold(f32::INFINITY, f32::min) * 0.5;
     let near = if near.is_finite() { near.max(1e-6) } else { 1.0 };
     let camera = Camera::perspective(eye, eye - back, FOV, 1.0, near);

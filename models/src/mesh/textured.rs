@@ -104,6 +104,20 @@ impl Default for Material {
     }
 }
 
+impl Material {
+    /// Every texture it uses.
+    pub fn textures_mut(&mut self) -> impl Iterator<Item = &mut TextureUse> {
+        let all = [
+            &mut self.base_color_texture,
+            &mut self.metallic_roughness_texture,
+            &mut self.occlusion_texture,
+            &mut self.normal_texture,
+            &mut self.emissive_texture,
+        ];
+        all.into_iter().flatten()
+    }
+}
+
 impl TextureUse {
     /// The whole texture, repeated.
     pub fn of(texture: usize) -> TextureUse {

@@ -15,6 +15,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Paint the texture: front from the picture, back mirrored.",
     reads: &[Slot::Cutout, Slot::Mesh],
+    may_read: &[],
     writes: &[Slot::Maps],
     engines: &[Engine { id: "project", doc: "Projects the cutout along the view axis.", net: None, params: &[] }],
     params: &[

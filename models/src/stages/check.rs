@@ -1,5 +1,6 @@
-//! Measure the asset and hold it against the gate: in the GLB as it was written
-//! and the cutout, out the report, and the GLB with the report in it.
+//! Measure the asset and hold it against the gate: in the GLB as it was written,
+//! and the cutout and the high mesh where there are any, out the report, and the
+//! GLB with the report in it.
 //!
 //! The file is read back from its bytes, so a mistake of the writer is measured
 //! too. The report holds no time: equal assets give equal reports.
@@ -18,19 +19,21 @@ use crate::{
     export::glb,
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
+    stages::analyze,
 };
 
 pub const STAGE: Stage = Stage {
     id: "check",
-    version: 1,
+    version: 2,
     doc: "Measure the asset and hold it against the gate.",
-    reads: &[Slot::Asset, Slot::Cutout],
+    reads: &[Slot::Asset, Slot::Mesh],
+    may_read: &[Slot::Cutout, Slot::High, Slot::Notes],
     writes: &[Slot::Report, Slot::Asset],
     engines: &[Engine {
         id: "built-in",
-        doc: "Topology, UVs, silhouette and size, measured on the written file.",
+        doc: "Topology, geometry, UVs, silhouette and size, measured on the written file.",
         net: None,
-        params: &[],
+        params: analyze::LIMITS,
     }],
     params: &[
         Param {
@@ -65,7 +68,7 @@ pub const STAGE: Stage = Stage {
         },
         Param {
             id: "min-iou",
-            doc: "The silhouette must fit the cutout at least this well: intersection over union.",
+            doc: "The silhouette must fit the cutout, if any, at least this well: intersection over union.",
             unit: "",
             kind: ParamKind::Float { default: 0.97, min: 0.0, max: 1.0 },
         },
@@ -87,21 +90,73 @@ pub const STAGE: Stage = Stage {
             unit: "bytes",
             kind: ParamKind::Int { default: 0, min: 0, max: 4_294_967_295 },
         },
+        Param {
+            id: "max-self-intersections",
+            doc: "At most this many triangles may pass through others, -1 for any number.",
+            unit: "",
+            kind: ParamKind::Int { default: -1, min: -1, max: 10_000_000 },
+        },
+        Param {
+            id: "max-charts",
+            doc: "At most this many charts on the texture, 0 for any number.",
+            unit: "",
+            kind: ParamKind::Int { default: 0, min: 0, max: 10_000_000 },
+        },
+        Param {
+            id: "max-stretch",
+            doc: "The texture may be stretched at most this much in the mean (L2), 0 for any; 1 is none.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.0, min: 0.0, max: 1e6 },
+        },
+        Param {
+            id: "max-density-deviation",
+            doc: "Texels per metre may deviate at most this much, relative to their mean, 0 for any.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.0, min: 0.0, max: 1e6 },
+        },
+        Param {
+            id: "max-mean-distance",
+            doc: "The surface may be at most this far from the high mesh, if any, relative to its size, 0 for any.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.02, min: 0.0, max: 1e6 },
+        },
+        Param {
+            id: "max-volume-change",
+            doc: "The volume may differ by at most this share from that of the high mesh, if any, 0 for any.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.0, min: 0.0, max: 1e6 },
+        },
+        min_score("min-score", "The overall score must be at least this, 0 for any."),
+        min_score("min-topology", "The score for topology must be at least this, 0 for any."),
+        min_score("min-geometry", "The score for geometry must be at least this, 0 for any."),
+        min_score("min-uvs", "The score for UVs must be at least this, 0 for any."),
+        min_score("min-budget", "The score for the budget, if any, must be at least this, 0 for any."),
     ],
     run,
 };
 
-/// Work steps: read, topology and UVs, silhouette, report.
-const N_STEPS: u32 = 4;
+const fn min_score(id: &'static str, doc: &'static str) -> Param {
+    Param { id, doc, unit: "", kind: ParamKind::Float { default: 0.0, min: 0.0, max: 100.0 } }
+}
+
+/// Work steps: read, analysis, silhouette, high mesh, report.
+const N_STEPS: u32 = 5;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
-    let (bytes, cutout) = (asset.bytes(Slot::Asset)?, asset.image(Slot::Cutout)?);
+    let bytes = asset.bytes(Slot::Asset)?;
     let content = glb::read(&bytes)?;
     cx.step(1, N_STEPS)?;
-    let measured = Measured::surface(&content);
+    let mut measured = Measured::surface(&content, &analyze::limits(cx));
     cx.step(2, N_STEPS)?;
-    let measured = measured.with_silhouette(&content.mesh, &cutout);
+    if let Ok(cutout) = asset.image(Slot::Cutout) {
+        measured = measured.with_silhouette(&content.mesh, &cutout);
+    }
     cx.step(3, N_STEPS)?;
+    if let Ok(high) = asset.high() {
+        let placed = asset.mesh().ok();
+        measured = measured.with_high(&content.mesh, placed.as_deref(), &high);
+    }
+    cx.step(4, N_STEPS)?;
 
     let (reported, report, verdict) = sealed(&bytes, &measured, cx)?;
     if let Some(worst) = verdict.worst()

@@ -13,6 +13,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Weld, drop degenerate faces and floating specks, fix winding.",
     reads: &[Slot::Mesh],
+    may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine { id: "built-in", doc: "Topology repair on the index.", net: None, params: &[] }],
     params: &[Param {

@@ -25,6 +25,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Cut the object out of its background.",
     reads: &[Slot::Image],
+    may_read: &[],
     writes: &[Slot::Cutout],
     engines: &[Engine {
         id: "classic",

@@ -15,6 +15,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Read the picture: any common format, upright, in sRGB.",
     reads: &[Slot::Source],
+    may_read: &[],
     writes: &[Slot::Image],
     engines: &[Engine {
         id: "built-in",

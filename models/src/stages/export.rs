@@ -19,6 +19,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Write the GLB.",
     reads: &[Slot::Mesh, Slot::Maps, Slot::Provenance],
+    may_read: &[],
     writes: &[Slot::Asset],
     engines: &[Engine { id: "glb", doc: "glTF 2.0 binary.", net: None, params: &[] }],
     params: &[],

@@ -15,6 +15,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Write the cutout as a PNG.",
     reads: &[Slot::Cutout, Slot::Provenance],
+    may_read: &[],
     writes: &[Slot::Asset],
     engines: &[Engine { id: "png", doc: "PNG with straight alpha.", net: None, params: &[] }],
     params: &[],

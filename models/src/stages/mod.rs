@@ -1,5 +1,6 @@
 //! One file per stage; `STAGES` in stage.rs lists them in order.
 
+pub mod analyze;
 pub mod bake;
 pub mod check;
 pub mod clean;
@@ -7,6 +8,7 @@ pub mod cutout;
 pub mod decode;
 pub mod export;
 pub mod export_image;
+pub mod load;
 pub mod preview;
 pub mod reconstruct;
 pub mod simplify;

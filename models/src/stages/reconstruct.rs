@@ -16,6 +16,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Make geometry from the cutout, in metres, upright, standing on y = 0, front to +Z.",
     reads: &[Slot::Cutout],
+    may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine {
         id: "inflate",

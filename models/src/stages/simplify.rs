@@ -13,6 +13,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Reduce to an exact triangle budget.",
     reads: &[Slot::Mesh],
+    may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine { id: "meshopt", doc: "meshoptimizer's quadric edge collapse.", net: None, params: &[] }],
     params: &[Param {

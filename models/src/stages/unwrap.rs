@@ -13,6 +13,7 @@ pub const STAGE: Stage = Stage {
     version: 1,
     doc: "Lay the surface out on a texture.",
     reads: &[Slot::Mesh],
+    may_read: &[],
     writes: &[Slot::Mesh],
     engines: &[Engine {
         id: "planar",

@@ -38,7 +38,10 @@ pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outc
     }
     let mut since = seq;
     let mut cancelled = false;
+    let mut is_stopping = false;
+    let mut again = None;
     while board.open().next().is_some() {
+        let client = again.as_ref().unwrap_or(client);
         if interrupted.load(Ordering::Relaxed) && !cancelled {
             cancelled = true;
             for id in board.open().collect::<Vec<_>>() {
@@ -46,8 +49,16 @@ pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outc
             }
             continue;
         }
-        let page =
-            client.call::<EventsPoll>(&PollParams { since: Some(since), wait_ms: POLL_MS, limit: None, job: None })?;
+        let poll = PollParams { since: Some(since), wait_ms: POLL_MS, limit: None, job: None };
+        let page = match client.call::<EventsPoll>(&poll) {
+            // It died. The jobs and the numbers of events live on in the next one.
+            Err(Failure::Unreachable { .. }) if !is_stopping && again.is_none() => {
+                board.note("the daemon is gone; starting it again");
+                again = Some(Client::connect()?);
+                continue;
+            }
+            page => page?,
+        };
         since = page.next;
         if page.lost {
             for id in board.open().collect::<Vec<_>>() {
@@ -56,14 +67,18 @@ pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outc
         }
         for event in page.events {
             match event.body {
-                EventBody::Job { job } if board.knows(job.id) => board.update(*job),
+                EventBody::Job { job } => board.heard(*job),
                 EventBody::Progress { id, progress } => board.progress(id, &progress),
-                EventBody::Stopping => board.note("the daemon is stopping; queued jobs go on at its next start"),
+                EventBody::Stopping => {
+                    is_stopping = true;
+                    board.note("the daemon is stopping; queued jobs go on at its next start");
+                }
                 _ => {}
             }
         }
     }
     // Events carry the state; the report is read once, at the end.
+    let client = again.as_ref().unwrap_or(client);
     let ids: Vec<JobId> = board.jobs.keys().copied().collect();
     let jobs: Vec<Job> =
         ids.into_iter().map(|id| client.call::<JobGet>(&JobGetParams { id })).collect::<Result<_, _>>()?;
@@ -93,10 +108,6 @@ impl Board {
         Board { jobs: BTreeMap::new(), bars: BTreeMap::new(), screen }
     }
 
-    fn knows(&self, id: JobId) -> bool {
-        self.jobs.contains_key(&id)
-    }
-
     fn open(&self) -> impl Iterator<Item = JobId> {
         self.jobs.values().filter(|job| !job.state.is_final()).map(|job| job.id)
     }
@@ -116,6 +127,13 @@ impl Board {
             }
         }
         self.jobs.insert(job.id, job);
+    }
+
+    /// An event about a job. Some are older than the answer to its submission.
+    fn heard(&mut self, job: Job) {
+        if self.jobs.get(&job.id).is_some_and(|known| job.attempt > known.attempt || how_far(&job) >= how_far(known)) {
+            self.update(job);
+        }
     }
 
     fn progress(&self, id: JobId, progress: &Progress) {
@@ -156,6 +174,15 @@ fn doing(job: &Job) -> String {
             running.map_or("running".to_owned(), |s| s.stage.clone())
         }
         (state, _) => state.id().to_owned(),
+    }
+}
+
+/// Grows within one attempt.
+fn how_far(job: &Job) -> usize {
+    match job.state {
+        JobState::Queued | JobState::Paused => 0,
+        JobState::Running => 1 + job.stages.iter().filter(|stage| stage.state != StageState::Pending).count(),
+        JobState::Done | JobState::Failed | JobState::Cancelled | JobState::Dead => usize::MAX,
     }
 }
 

@@ -50,7 +50,9 @@ pub fn stages(id: Option<String>, json: bool) -> Outcome {
 
 fn stage(stage: &StageInfo) -> Outcome {
     show::line(format!("{}  {}", stage.id, stage.doc))?;
-    show::line(format!("    reads {}; writes {}", stage.reads.join(", "), stage.writes.join(", ")))?;
+    let may = stage.may_read.join(", ");
+    let may = if may.is_empty() { may } else { format!(" (and {may} where there)") };
+    show::line(format!("    reads {}{may}; writes {}", stage.reads.join(", "), stage.writes.join(", ")))?;
     params(&stage.params)?;
     for engine in &stage.engines {
         let net = engine.net.as_ref().map(|net| format!(" (needs {net})")).unwrap_or_default();

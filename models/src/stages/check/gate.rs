@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::measure::{Measured, rounded};
-use crate::cx::StageCx;
+use super::measure::Measured;
+use crate::{cx::StageCx, mesh::analysis::rounded};
 
 /// One demand and what was found. Only demands that are made are listed.
 pub struct Check {
@@ -23,7 +23,8 @@ pub struct Verdict(Vec<Check>);
 impl Verdict {
     /// Holds the figures and the size of the file against the settings.
     pub fn of(measured: &Measured, n_bytes: usize, cx: &StageCx) -> Verdict {
-        let t = &measured.topology;
+        let analysis = &measured.analysis;
+        let t = &analysis.topology;
         let mut checks = Vec::new();
         if cx.flag("watertight") {
             let open = t.n_border_edges + t.n_non_manifold_edges;
@@ -67,31 +68,31 @@ impl Verdict {
                 "lower simplify.triangles or raise check.max-triangles",
             ));
         }
-        let (iou, min_iou) = (rounded(measured.silhouette_iou), cx.float("min-iou"));
-        checks.push(Check {
-            what: "silhouette_iou",
-            value: json!(iou),
-            limit: json!(min_iou),
-            passed: iou >= min_iou,
-            message: format!("silhouette IoU {iou} is under the limit of {min_iou}"),
-            hint: "raise simplify.triangles or set check.on-fail=warn",
-        });
+        if let Some(iou) = measured.silhouette_iou {
+            let (iou, min_iou) = (rounded(iou), cx.float("min-iou"));
+            checks.push(Check {
+                what: "silhouette_iou",
+                value: json!(iou),
+                limit: json!(min_iou),
+                passed: iou >= min_iou,
+                message: format!("silhouette IoU {iou} is under the limit of {min_iou}"),
+                hint: "raise simplify.triangles or set check.on-fail=warn",
+            });
+        }
         checks.push(at_most(
             "uv_outside",
             "texture coordinates outside 0..1",
-            measured.uv.n_outside as i64,
+            analysis.uv_use.n_outside as i64,
             cx.int("max-uv-outside"),
             "raise check.max-uv-outside or set check.on-fail=warn",
         ));
-        let (overlap, max_overlap) = (rounded(measured.uv.overlap), cx.float("max-uv-overlap"));
-        checks.push(Check {
-            what: "uv_overlap",
-            value: json!(overlap),
-            limit: json!(max_overlap),
-            passed: overlap <= max_overlap,
-            message: format!("UV overlap {overlap} is over the limit of {max_overlap}"),
-            hint: "raise check.max-uv-overlap or set check.on-fail=warn",
-        });
+        checks.push(not_over(
+            "uv_overlap",
+            "UV overlap",
+            analysis.uv_use.overlap,
+            cx.float("max-uv-overlap"),
+            "raise check.max-uv-overlap or set check.on-fail=warn",
+        ));
         if cx.int("max-bytes") > 0 {
             checks.push(at_most(
                 "file_bytes",
@@ -101,6 +102,7 @@ impl Verdict {
                 "lower bake.size or raise check.max-bytes",
             ));
         }
+        checks.extend(of_quality(measured, cx));
         Verdict(checks)
     }
 
@@ -124,6 +126,103 @@ impl Verdict {
             entry
         };
         self.0.iter().map(entry).collect()
+    }
+}
+
+/// Demands that are made only where they are set, or where there is a high mesh.
+fn of_quality(measured: &Measured, cx: &StageCx) -> Vec<Check> {
+    let analysis = &measured.analysis;
+    let mut checks = Vec::new();
+    if cx.int("max-self-intersections") >= 0 {
+        checks.push(at_most(
+            "self_intersections",
+            "triangles that pass through others",
+            analysis.intersections.n_faces as i64,
+            cx.int("max-self-intersections"),
+            "raise check.max-self-intersections or simplify.triangles",
+        ));
+    }
+    let mut limited = |what, words, value: Option<f64>, param, hint| {
+        if let Some(value) = value
+            && cx.float(param) > 0.0
+        {
+            checks.push(not_over(what, words, value, cx.float(param), hint));
+        }
+    };
+    let high = measured.high.as_ref();
+    limited(
+        "mean_distance",
+        "mean distance from the high mesh, relative to its size,",
+        high.map(|high| high.mean_distance()),
+        "max-mean-distance",
+        "raise simplify.triangles or check.max-mean-distance",
+    );
+    limited(
+        "volume_change",
+        "share by which the volume differs from that of the high mesh",
+        high.and_then(|high| high.volume_change()),
+        "max-volume-change",
+        "raise simplify.triangles or check.max-volume-change",
+    );
+    let layout = analysis.layout.as_ref();
+    limited(
+        "uv_stretch",
+        "mean UV stretch",
+        layout.map(|layout| layout.stretch_l2),
+        "max-stretch",
+        "raise check.max-stretch or set check.on-fail=warn",
+    );
+    limited(
+        "texel_density_deviation",
+        "deviation of texels per metre",
+        layout.map(|layout| layout.density.deviation),
+        "max-density-deviation",
+        "raise check.max-density-deviation or set check.on-fail=warn",
+    );
+    if cx.int("max-charts") > 0 {
+        checks.push(at_most(
+            "uv_charts",
+            "charts",
+            layout.map_or(0, |layout| layout.n_charts as i64),
+            cx.int("max-charts"),
+            "raise check.max-charts or set check.on-fail=warn",
+        ));
+    }
+    let scores = &analysis.scores;
+    for (param, what, words, score) in [
+        ("min-score", "score", "overall score", Some(scores.overall)),
+        ("min-topology", "score_topology", "score for topology", Some(scores.topology)),
+        ("min-geometry", "score_geometry", "score for geometry", Some(scores.geometry)),
+        ("min-uvs", "score_uvs", "score for UVs", Some(scores.uvs)),
+        ("min-budget", "score_budget", "score for the budget", scores.budget),
+    ] {
+        let limit = cx.float(param);
+        if let Some(score) = score
+            && limit > 0.0
+        {
+            let score = rounded(score);
+            checks.push(Check {
+                what,
+                value: json!(score),
+                limit: json!(limit),
+                passed: score >= limit,
+                message: format!("the {words} of {score} is under the limit of {limit}"),
+                hint: "look at the counts in the report, or set check.on-fail=warn",
+            });
+        }
+    }
+    checks
+}
+
+fn not_over(what: &'static str, words: &str, value: f64, limit: f64, hint: &'static str) -> Check {
+    let value = rounded(value);
+    Check {
+        what,
+        value: json!(value),
+        limit: json!(limit),
+        passed: value <= limit,
+        message: format!("{words} {value} is over the limit of {limit}"),
+        hint,
     }
 }
 

@@ -7,95 +7,108 @@ use serde_json::{Value as Json, json};
 use crate::{
     export::glb::GlbContent,
     mesh::{
-        Mesh, fit,
-        topology::{self, Topology},
-        uv::{self, UvUse},
+        Maps, Mesh,
+        analysis::{Analysis, AnalysisLimits, analyze, rounded},
+        compare::{self, Distances},
+        fit,
+        textured::TexturedMesh,
     },
 };
 
-/// Texels a side on which UV use is measured.
-const UV_GRID: u32 = 1024;
+/// Points on each surface when the asset is held against its high mesh: the mean
+/// distance is off by about a hundredth of itself.
+const N_SAMPLES: usize = 20_000;
 
 pub struct Measured {
-    pub topology: Topology,
-    /// Vertices as stored: those along texture seams count more than once.
-    pub n_stored_vertices: usize,
-    /// Vertices - edges + faces, where doubled vertices count once.
-    pub euler: i64,
-    pub bounds: (Vec3, Vec3),
-    pub uv: UvUse,
-    pub texture_size: (u32, u32),
-    pub silhouette_iou: f64,
+    pub analysis: Analysis,
+    /// Names and sizes of the textures.
+    textures: Vec<(&'static str, (u32, u32))>,
+    /// `None` without a cutout.
+    pub silhouette_iou: Option<f64>,
+    /// `None` without a high mesh, or when one of the two is empty.
+    pub high: Option<VersusHigh>,
+}
+
+/// How far the asset is from what its details were taken from.
+pub struct VersusHigh {
+    pub distances: Distances,
+    /// Asset over high; `None` unless both are closed.
+    pub volume_ratio: Option<f64>,
 }
 
 impl Measured {
-    /// All but the silhouette.
-    pub fn surface(content: &GlbContent) -> Measured {
-        let mesh = &content.mesh;
+    /// All that the file alone says.
+    pub fn surface(content: &GlbContent, limits: &AnalysisLimits) -> Measured {
         Measured {
-            topology: topology::topology(&mesh.positions, &mesh.triangles),
-            n_stored_vertices: mesh.positions.len(),
-            euler: euler(mesh),
-            bounds: mesh.bounds().unwrap_or_default(),
-            uv: uv::measure(&mesh.uvs, &mesh.triangles, UV_GRID),
-            texture_size: content.maps.base_color.dimensions(),
-            silhouette_iou: 0.0,
+            analysis: analyze(&content.mesh, content.maps.base_color.dimensions(), limits),
+            textures: textures(&content.maps),
+            silhouette_iou: None,
+            high: None,
         }
     }
 
     pub fn with_silhouette(mut self, mesh: &Mesh, cutout: &RgbaImage) -> Measured {
-        self.silhouette_iou = fit::silhouette_iou(mesh, cutout);
+        self.silhouette_iou = Some(fit::silhouette_iou(mesh, cutout));
         self
     }
 
-    /// Number of handles, over all pieces; `None` when the surface is not a closed manifold.
-    pub fn genus(&self) -> Option<i64> {
-        let closed = self.topology.is_watertight() && self.topology.is_manifold();
-        closed.then_some(self.topology.n_components as i64 - self.euler / 2)
+    /// `placed` is the asset's mesh where the high mesh is; export has moved it since.
+    pub fn with_high(mut self, mesh: &Mesh, placed: Option<&Mesh>, high: &TexturedMesh) -> Measured {
+        let high = &high.mesh;
+        let middle = |mesh: &Mesh| mesh.bounds().map(|(low, high)| (low + high) / 2.0);
+        let shift = match (middle(mesh), placed.and_then(middle)) {
+            (Some(now), Some(then)) => then - now,
+            _ => Vec3::ZERO,
+        };
+        let back = Mesh { positions: mesh.positions.iter().map(|p| *p + shift).collect(), ..mesh.clone() };
+        self.high = compare::distances(high, &back, N_SAMPLES, 0).map(|distances| {
+            // Both closed, or the ratio means nothing.
+            let volume_ratio = compare::closed_volume(high).zip(self.analysis.volume()).map(|(a, b)| b / a);
+            VersusHigh { distances, volume_ratio }
+        });
+        self
     }
 
     pub fn to_json(&self) -> Json {
-        let t = &self.topology;
-        let (low, high) = self.bounds;
-        let metres = |v: Vec3| v.to_array().map(|x| rounded(f64::from(x)));
+        let mut json = self.analysis.to_json();
+        let texture =
+            |(map, (width, height)): &(&str, (u32, u32))| json!({ "map": map, "width": width, "height": height });
+        json["textures"] = self.textures.iter().map(texture).collect();
+        if let Some(iou) = self.silhouette_iou {
+            json["silhouette_iou"] = json!(rounded(iou));
+        }
+        if let Some(high) = &self.high {
+            json["high"] = high.to_json();
+        }
+        json
+    }
+}
+
+impl VersusHigh {
+    /// Mean over both directions, relative to the diagonal of the high mesh's bounds.
+    pub fn mean_distance(&self) -> f64 {
+        self.distances.chamfer() / self.distances.diagonal
+    }
+
+    /// Share by which the volume differs; `None` unless both are closed.
+    pub fn volume_change(&self) -> Option<f64> {
+        self.volume_ratio.map(|ratio| (ratio - 1.0).abs())
+    }
+
+    fn to_json(&self) -> Json {
         json!({
-            "triangles": t.n_triangles,
-            "vertices": self.n_stored_vertices,
-            "watertight": t.is_watertight(),
-            "manifold": t.is_manifold(),
-            "components": t.n_components,
-            "degenerate": t.n_degenerate,
-            "border_edges": t.n_border_edges,
-            "non_manifold_edges": t.n_non_manifold_edges,
-            "non_manifold_vertices": t.n_non_manifold_vertices,
-            "euler": self.euler,
-            "genus": self.genus(),
-            "bounds_m": { "min": metres(low), "max": metres(high) },
-            "uv_coverage": rounded(self.uv.coverage),
-            "uv_overlap": rounded(self.uv.overlap),
-            "uv_outside": self.uv.n_outside,
-            "textures": [{ "map": "base_color", "width": self.texture_size.0, "height": self.texture_size.1 }],
-            "silhouette_iou": rounded(self.silhouette_iou),
+            "mean_distance": rounded(self.mean_distance()),
+            "max_distance": rounded(self.distances.max / self.distances.diagonal),
+            "f_score_1": rounded(self.distances.f_score[0]),
+            "normal_consistency": rounded(self.distances.normal_consistency),
+            "diagonal_m": rounded(self.distances.diagonal),
+            "volume_ratio": self.volume_ratio.map(rounded),
         })
     }
 }
 
-/// Six decimals: a micrometre, a millionth.
-pub fn rounded(value: f64) -> f64 {
-    // + 0.0: no negative zero.
-    (value * 1e6).round() / 1e6 + 0.0
-}
-
-fn euler(mesh: &Mesh) -> i64 {
-    let weld = topology::weld_map(&mesh.positions);
-    let faces = mesh.triangles.iter().map(|triangle| triangle.map(|v| weld[v as usize]));
-    let faces: Vec<[u32; 3]> = faces.filter(|[a, b, c]| a != b && b != c && c != a).collect();
-    let count = |mut all: Vec<(u32, u32)>| {
-        all.sort_unstable();
-        all.dedup();
-        all.len() as i64
-    };
-    let vertices = faces.iter().flatten().map(|&v| (v, v)).collect();
-    let edges = faces.iter().flat_map(|&[a, b, c]| [(a, b), (b, c), (c, a)]).map(|(a, b)| (a.min(b), a.max(b)));
-    count(vertices) - count(edges.collect()) + faces.len() as i64
+fn textures(maps: &Maps) -> Vec<(&'static str, (u32, u32))> {
+    let more = [("normal", &maps.normal), ("orm", &maps.orm), ("emissive", &maps.emissive)];
+    let more = more.into_iter().filter_map(|(name, image)| Some((name, image.as_ref()?.dimensions())));
+    [("base_color", maps.base_color.dimensions())].into_iter().chain(more).collect()
 }
