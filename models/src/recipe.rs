@@ -23,6 +23,7 @@ use toml::{
 use crate::{
     slot::Slot,
     stage::{self, Engine, STAGES, Settings, Stage},
+    stages,
 };
 
 /// Lets the recipe choose the engine: the first one whose weights are here.
@@ -288,8 +289,12 @@ impl Plan {
 
     /// What the finished file's name ends in.
     pub fn extension(&self) -> &'static str {
-        let last = self.steps.iter().rev().find(|step| find_stage(step.stage).writes.contains(&Slot::Asset));
-        if last.is_some_and(|step| step.stage == "export-image") { ".cutout.png" } else { ".glb" }
+        let named = self.steps.iter().rev().find_map(|step| match step.stage {
+            "export-image" => Some(".cutout.png"),
+            "export" => Some(stages::export::options(&step.settings).extension()),
+            _ => None,
+        });
+        named.unwrap_or(".glb")
     }
 
     /// Canonical: equal plans give equal text.

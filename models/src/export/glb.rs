@@ -1,8 +1,19 @@
 //! GLB: the finished asset as one self-contained glTF 2.0 file.
 //!
 //! `write` takes a mesh, its maps, a name and the record of where they come
-//! from, and gives bytes; `read` takes such bytes, trusts none of them, and gives
+//! from, and gives bytes; `write_scene` also levels of detail and a collider, in
+//! the style of a target. `read` takes such bytes, trusts none of them, and gives
 //! everything back; `with_report` adds what the gate measured.
+//!
+//! Layout: one material, shared by all levels of detail. Each level and each
+//! collider piece is a node of its own with `extras.lod` (1 and up) or
+//! `extras.collider` (1 and up). Only the default scene is drawn by viewers; it
+//! holds the finest mesh, and colliders where the target's importer knows them by
+//! name. All others are in scenes of their own, named like their node, so that
+//! nothing lies on top of the object and importers still find them.
+//!
+//! `TANGENT` is left out: glTF then prescribes MikkTSpace tangents from positions,
+//! normals and UVs, which is what normal maps are baked with.
 //!
 //! The record travels in `asset.extras.meshkiln`. Two digests in it prove that
 //! the file is as we wrote it (ownership.rs): `bin_sha256` over the BIN chunk,
@@ -10,7 +21,12 @@
 //!
 //! Specification: glTF 2.0, section 4.4 "GLB File Format".
 
+mod bin;
+mod compress;
+mod material;
 mod read;
+#[cfg(test)]
+mod scene_tests;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -19,24 +35,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, value::RawValue};
 
+pub use self::{
+    read::read,
+    write::{Style, write, write_scene},
+};
+pub use super::content::Content as GlbContent;
 use crate::{
     error::{StageError, StageErrorKind},
-    mesh::{Maps, Mesh},
     slot::sha256_hex,
 };
-
-pub use self::{read::read, write::write};
-
-/// Everything a GLB of ours holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GlbContent {
-    /// With `front` when the record has one.
-    pub mesh: Mesh,
-    pub maps: Maps,
-    pub name: String,
-    /// `asset.extras.meshkiln`; null in files of others.
-    pub meshkiln: Json,
-}
 
 /// The same file with `asset.extras.meshkiln.report` set, replacing an earlier
 /// one. Every other value keeps its text, the BIN chunk its bytes.

@@ -7,18 +7,28 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{glb, png_record};
+use super::{archive, glb, ply, png_record, stl};
 use crate::slot::sha256_hex;
 
-/// True only for an untouched GLB or PNG that Meshkiln wrote. Reads each byte
-/// at most twice, never panics, whatever the bytes.
+/// True only for an untouched GLB, PNG, ZIP, PLY or STL that Meshkiln wrote. Reads
+/// each byte at most twice, never panics, whatever the bytes.
 pub fn is_ours(bytes: &[u8]) -> bool {
-    is_our_glb(bytes) || png_record::is_ours(bytes)
+    is_our_glb(bytes)
+        || png_record::is_ours(bytes)
+        || archive::is_ours(bytes)
+        || ply::is_ours(bytes)
+        || stl::is_ours(bytes)
 }
 
-/// The record of where a GLB or PNG of ours comes from, also when it was touched
-/// since. `None` for files of others.
+/// The record of where a file of ours comes from, also when it was touched since.
+/// `None` for files of others, and for STL, which has no place for one.
 pub fn record(bytes: &[u8]) -> Option<Json> {
+    if archive::looks_like_one(bytes) {
+        return archive::record(bytes);
+    }
+    if ply::looks_like_one(bytes) {
+        return ply::record(bytes);
+    }
     if let Ok(chunks) = glb::split(bytes) {
         let document: Document<Json> = serde_json::from_slice(chunks.json).ok()?;
         return Some(document.asset.extras.meshkiln);

@@ -16,7 +16,7 @@ use self::{gate::Verdict, measure::Measured};
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
-    export::glb,
+    export,
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
     stages::analyze,
@@ -145,7 +145,7 @@ const N_STEPS: u32 = 5;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let bytes = asset.bytes(Slot::Asset)?;
-    let content = glb::read(&bytes)?;
+    let content = export::read(&bytes)?;
     cx.step(1, N_STEPS)?;
     let mut measured = Measured::surface(&content, &analyze::limits(cx));
     cx.step(2, N_STEPS)?;
@@ -188,7 +188,7 @@ fn sealed(
     for _ in 0..8 {
         let verdict = Verdict::of(measured, n_bytes, cx);
         let report = report(measured, notes, n_bytes, &verdict);
-        let reported = glb::with_report(bytes, &report)?;
+        let reported = export::with_report(bytes, &report)?;
         if reported.len() == n_bytes {
             return Ok((reported, report, verdict));
         }

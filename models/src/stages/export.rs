@@ -1,31 +1,91 @@
-//! Write the GLB: in mesh, maps and provenance, out the finished file.
+//! Write the finished file: in mesh, maps, provenance and, where there are any,
+//! levels of detail and a collider; out the file, in the format of the target.
 //!
-//! Whatever the stages before did, the file stands on y = 0, is centred in x and
-//! z, and holds no vertex that no triangle uses.
+//! Whatever the stages before did, the asset stands on y = 0, is centred in x and
+//! z, and holds no vertex that no triangle uses. Levels of detail and collider
+//! move along.
 
 use glam::{Vec2, Vec3};
 
 use crate::{
     cx::StageCx,
     error::StageError,
-    export::glb,
+    export::{
+        self, Options,
+        content::Scene,
+        format::{Format, TextureFormat},
+        preset,
+    },
     mesh::Mesh,
     slot::{Asset, Slot, Value},
-    stage::{Engine, Stage},
+    stage::{Engine, Param, ParamKind, Settings, Stage},
 };
 
 pub const STAGE: Stage = Stage {
     id: "export",
-    version: 1,
-    doc: "Write the GLB.",
+    version: 2,
+    doc: "Write the finished file.",
     reads: &[Slot::Mesh, Slot::Maps, Slot::Provenance],
-    may_read: &[],
+    may_read: &[Slot::Lods, Slot::Collider],
     writes: &[Slot::Asset],
     may_write: &[],
-    engines: &[Engine { id: "glb", doc: "glTF 2.0 binary.", net: None, params: &[] }],
-    params: &[],
+    // Finished files record this id, so it outlives the days when GLB was all there was.
+    engines: &[Engine { id: "glb", doc: "Writers of GLB, OBJ, PLY and STL.", net: None, params: &[] }],
+    params: &[
+        Param {
+            id: "target",
+            doc: "Which engine the file is for: chooses format, names, limits and what goes in.",
+            unit: "",
+            kind: ParamKind::Choice {
+                default: "generic",
+                options: &["generic", "unreal", "unity", "godot", "web", "fallout4"],
+            },
+        },
+        Param {
+            id: "format",
+            doc: "Format of the file; auto is what the target wants. OBJ comes as a ZIP with its textures.",
+            unit: "",
+            kind: ParamKind::Choice { default: AUTO, options: &[AUTO, "glb", "obj", "ply", "stl"] },
+        },
+        Param {
+            id: "texture",
+            doc: "Format of the textures; auto is what the target wants. DDS lie beside the mesh, in a ZIP.",
+            unit: "",
+            kind: ParamKind::Choice { default: AUTO, options: &[AUTO, "png", "jpeg", "webp", "ktx2", "dds"] },
+        },
+        Param {
+            id: "compress",
+            doc: "Quantise and compress meshes in a GLB (EXT_meshopt_compression); auto is what the target wants.",
+            unit: "",
+            kind: ParamKind::Choice { default: AUTO, options: &[AUTO, "on", "off"] },
+        },
+    ],
     run,
 };
+
+const AUTO: &str = "auto";
+
+/// What `settings` of this stage mean; settings that are not there mean the default.
+/// `Options::extension` then names the extension of the file.
+pub fn options(settings: &Settings) -> Options {
+    let choice = |id: &str| settings.get(id).and_then(|value| value.as_str()).unwrap_or(AUTO);
+    let mut options = Options::of(preset::find(choice("target")).unwrap_or(preset::generic()));
+    if let Some(format) = Format::find(choice("format")) {
+        options.format = format;
+    }
+    if let Some(texture) = TextureFormat::find(choice("texture")) {
+        options.texture = texture;
+    }
+    match choice("compress") {
+        "on" => options.compress = true,
+        "off" => options.compress = false,
+        _ => {}
+    }
+    options
+}
+
+/// Work steps: order, write.
+const N_STEPS: u32 = 2;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let (mesh, maps) = (asset.mesh()?, asset.maps()?);
@@ -34,11 +94,16 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
         return Err(StageError::invalid("the mesh has no triangles", "give a picture with a larger object"));
     }
     let name = provenance["name"].as_str().ok_or_else(|| StageError::internal("provenance has no name"))?;
-    let mesh = grounded(ordered(&mesh));
-    cx.step(1, 2)?;
-    let bytes = glb::write(&mesh, &maps, name, &provenance)?;
+    let foot = foot(&mesh);
+    let placed = |mesh: &Mesh| moved(ordered(mesh), foot);
+    let others = |slot: Slot| asset.meshes(slot).iter().flat_map(|list| list.iter()).map(placed).collect::<Vec<_>>();
+    let (lods, collider) = (others(Slot::Lods), others(Slot::Collider));
+    let mesh = placed(&mesh);
+    cx.step(1, N_STEPS)?;
+    let scene = Scene { mesh: &mesh, maps: &maps, lods: &lods, collider: &collider, name, meshkiln: &provenance };
+    let bytes = export::write(&scene, &options(cx.settings))?;
     asset.set(Slot::Asset, Value::Bytes(bytes.into()));
-    cx.step(2, 2)
+    cx.step(N_STEPS, N_STEPS)
 }
 
 /// The same surface: triangles in the order that suits a vertex cache, vertices
@@ -67,11 +132,20 @@ fn ordered(mesh: &Mesh) -> Mesh {
     }
 }
 
-/// Moves the mesh onto the ground and the Y axis; the front view follows, so
-/// that pixels stay where they are.
-fn grounded(mut mesh: Mesh) -> Mesh {
-    let Some((low, high)) = mesh.bounds() else { return mesh };
-    let foot = Vec3::new((low.x + high.x) / 2.0, low.y, (low.z + high.z) / 2.0);
+/// The point under the middle of the asset, on the height of its lowest vertex.
+fn foot(mesh: &Mesh) -> Vec3 {
+    // Vertices that no triangle uses are left out of the file.
+    let used = mesh.triangles.iter().flatten().map(|&v| mesh.positions[v as usize]);
+    let (low, high) = used.fold((Vec3::INFINITY, Vec3::NEG_INFINITY), |(low, high), p| (low.min(p), high.max(p)));
+    if low.x > high.x {
+        return Vec3::ZERO;
+    }
+    Vec3::new((low.x + high.x) / 2.0, low.y, (low.z + high.z) / 2.0)
+}
+
+/// Brings `foot` to the origin; the front view follows, so that pixels stay where
+/// they are.
+fn moved(mut mesh: Mesh, foot: Vec3) -> Mesh {
     for position in &mut mesh.positions {
         *position -= foot;
     }
@@ -89,7 +163,7 @@ mod tests {
     use super::*;
     use crate::{
         error::StageErrorKind,
-        export::{glb::GlbContent, ownership},
+        export::{content::Content, ownership},
         mesh::{FrontView, Maps, shapes, topology::topology},
         stages::testing,
     };
@@ -108,12 +182,55 @@ mod tests {
         asset
     }
 
-    fn exported(mesh: Mesh) -> GlbContent {
+    fn exported(mesh: Mesh) -> Content {
         let mut asset = asset(mesh);
         testing::run(&STAGE, &[], &mut asset).unwrap();
         let bytes = asset.bytes(Slot::Asset).unwrap();
         assert!(ownership::is_ours(&bytes));
-        glb::read(&bytes).unwrap()
+        export::read(&bytes).unwrap()
+    }
+
+    #[test]
+    fn levels_and_collider_move_with_the_asset() {
+        let away = |mut mesh: Mesh| {
+            mesh.positions.iter_mut().for_each(|p| *p += Vec3::new(4.0, 7.0, -2.0));
+            mesh
+        };
+        let mut asset = asset(away(shapes::sphere(12)));
+        let lods = [away(shapes::sphere(6))];
+        let hull = away(Mesh { normals: Vec::new(), uvs: Vec::new(), ..shapes::cube() });
+        asset.set(Slot::Lods, Value::Meshes(lods.into()));
+        asset.set(Slot::Collider, Value::Meshes([hull].into()));
+        testing::run(&STAGE, &[("target", json!("unreal"))], &mut asset).unwrap();
+        let content = export::read(&asset.bytes(Slot::Asset).unwrap()).unwrap();
+        let (low, high) = content.lods[0].bounds().unwrap();
+        assert!((low - Vec3::new(-1.0, 0.0, -1.0)).length() < 1e-5 && (high.y - 2.0).abs() < 1e-5, "{low} {high}");
+        let (low, high) = content.collider[0].bounds().unwrap();
+        assert!((low - Vec3::new(-1.0, 0.0, -1.0)).length() < 1e-5 && (high.y - 2.0).abs() < 1e-5, "{low} {high}");
+    }
+
+    #[test]
+    fn settings_choose_format_texture_and_extension() {
+        let options = |set: &[(&str, &str)]| {
+            let settings: Settings = set.iter().map(|(id, value)| ((*id).to_owned(), json!(value))).collect();
+            super::options(&settings)
+        };
+        assert_eq!(options(&[]).extension(), ".glb");
+        assert_eq!(options(&[("target", "fallout4")]).extension(), ".zip");
+        assert_eq!(options(&[("target", "fallout4"), ("format", "glb"), ("texture", "png")]).extension(), ".glb");
+        assert_eq!(options(&[("format", "stl")]).extension(), ".stl");
+        assert_eq!(options(&[("texture", "dds")]).extension(), ".zip");
+        assert!(options(&[("target", "web")]).compress);
+        assert!(!options(&[("target", "web"), ("compress", "off")]).compress);
+        let mut other = asset(shapes::cube());
+        testing::run(&STAGE, &[("format", json!("ply"))], &mut other).unwrap();
+        assert!(other.bytes(Slot::Asset).unwrap().starts_with(b"ply"));
+    }
+
+    #[test]
+    fn the_parameter_offers_every_target() {
+        let ParamKind::Choice { options, .. } = STAGE.params[0].kind else { panic!("target is a choice") };
+        assert!(preset::PRESETS.iter().map(|preset| preset.id).eq(options.iter().copied()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
-    export::glb::{self, GlbContent},
+    export::{self, glb::GlbContent},
     image::png_io,
     mesh::{
         render::{Background, Look, render},
@@ -76,7 +76,7 @@ pub const STAGE: Stage = Stage {
 };
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
-    let content = glb::read(&asset.bytes(Slot::Asset)?)?;
+    let content = export::read(&asset.bytes(Slot::Asset)?)?;
     cx.step(1, cx.int("turntable") as u32 + 3)?;
     let look = Look {
         size: cx.int("size") as u32,
@@ -147,7 +147,7 @@ mod tests {
         mesh.uvs = mesh.positions.iter().map(|p| p.truncate() + 0.5).collect();
         let base_color = RgbaImage::from_pixel(8, 8, Rgba([30, 160, 60, 255]));
         let maps = Maps { base_color, roughness: 0.8, metallic: 0.0, ..Maps::default() };
-        glb::write(&mesh, &maps, "lens", &json!({})).unwrap()
+        export::glb::write(&mesh, &maps, "lens", &json!({})).unwrap()
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! GLB bytes back into a mesh, its maps and their record.
+//! GLB bytes back into meshes, their maps and their record.
 //!
 //! The `gltf` crate parses the JSON. Its importer and accessors are not used,
 //! because they trust offsets and follow URIs, nor is its validation, because it
 //! panics on an index out of range. Here every index and range is checked before
 //! it is used, and nothing outside the file is ever touched.
+
+use std::borrow::Cow;
 
 use glam::{Vec2, Vec3};
 use gltf::{
@@ -11,62 +13,66 @@ use gltf::{
     json::{
         self, Root,
         accessor::{ComponentType, Type},
-        mesh::Mode,
+        mesh::{Mode, Primitive},
         validation::Checked,
     },
 };
-use image::RgbaImage;
 use serde_json::Value as Json;
 
-use super::{GlbContent, damaged, split};
+use super::{
+    GlbContent,
+    compress::{self, COMPRESSION, QUANTIZATION},
+    damaged, split,
+};
 use crate::{
     error::{StageError, StageErrorKind},
-    image::png_io,
-    mesh::{FrontView, Maps, Mesh},
+    export::{content::front, texture},
+    mesh::{Maps, Mesh},
 };
 
-/// Largest texture read, in pixels: that of the largest `bake.size`.
-const MAX_TEXTURE_PIXELS: u64 = 8192 * 8192;
+/// Extensions that `write_scene` uses; each may be required.
+const KNOWN: &[&str] = &[COMPRESSION, QUANTIZATION, "EXT_texture_webp", "KHR_texture_basisu"];
 
-/// Reads a GLB shaped like those `write` makes: one untransformed node, one
-/// mesh, one triangle list with normals, UVs and one PNG, all embedded. Other
-/// shapes are `Unsupported`; damage is `InvalidInput` or `Truncated`.
+/// Reads a GLB shaped like those `write_scene` makes: the first node is the asset,
+/// all others say in `extras` that they are levels of detail or collider pieces;
+/// one primitive a mesh, triangle lists, everything embedded; nodes moved and
+/// scaled only where positions are quantised. Other shapes are `Unsupported`;
+/// damage is `InvalidInput` or `Truncated`.
 pub fn read(bytes: &[u8]) -> Result<GlbContent, StageError> {
     let chunks = split(bytes)?;
     let gltf =
         Gltf::from_slice_without_validation(bytes).map_err(|e| damaged(shorten(format!("not a valid glTF: {e}"))))?;
     let root = gltf.document.as_json();
-    let file = File { root, bin: chunks.bin };
+    if let Some(extension) = root.extensions_required.iter().find(|required| !KNOWN.contains(&required.as_str())) {
+        return Err(unsupported(shorten(format!("the GLB needs extension `{extension}`"))));
+    }
+    // The crate drops extensions that it does not know.
+    let extended = !root.extensions_required.is_empty();
+    let document = if extended { serde_json::from_slice(chunks.json).unwrap_or_default() } else { Json::Null };
+    let quantized = root.extensions_required.iter().any(|required| required == QUANTIZATION);
+    let file = File { root, document, bin: chunks.bin, quantized };
 
-    if let Some(extension) = root.extensions_required.first() {
-        return Err(unsupported(format!("the GLB needs extension `{extension}`")));
-    }
-    let node = only("node", &root.nodes)?;
-    if node.matrix.is_some() || node.translation.is_some() || node.rotation.is_some() || node.scale.is_some() {
-        return Err(unsupported("the GLB's node is transformed"));
-    }
-    let primitive = only("primitive", &only("mesh", &root.meshes)?.primitives)?;
-    if !matches!(primitive.mode, Checked::Valid(Mode::Triangles)) {
-        return Err(unsupported("the GLB's primitive is not a triangle list"));
-    }
+    let (node, others) = root.nodes.split_first().ok_or_else(|| unsupported("the GLB has no nodes"))?;
+    let primitive = file.primitive(node)?;
     let meshkiln = record(root)?;
-    let mesh = Mesh {
-        positions: file.vectors(primitive, Semantic::Positions)?,
-        normals: file.vectors(primitive, Semantic::Normals)?,
-        uvs: file.uvs(primitive)?,
-        triangles: file.triangles(primitive)?,
-        front: front(&meshkiln)?,
-    };
-    let n = mesh.positions.len();
-    if mesh.normals.len() != n || mesh.uvs.len() != n {
-        let (normals, uvs) = (mesh.normals.len(), mesh.uvs.len());
-        return Err(damaged(format!("the GLB has {n} positions, {normals} normals and {uvs} UVs")));
-    }
-    if let Some(i) = mesh.triangles.iter().flatten().find(|&&i| i as usize >= n) {
-        return Err(damaged(format!("the GLB names vertex {i} of {n}")));
-    }
+    let mesh = Mesh { front: front(&meshkiln)?, ..file.mesh(node, primitive, true)? };
     let maps = file.maps(primitive)?;
-    Ok(GlbContent { mesh, maps, name: node.name.clone().unwrap_or_default(), meshkiln })
+    let (mut lods, mut collider) = (Vec::new(), Vec::new());
+    for node in others {
+        let extras = node.extras.as_ref().and_then(|extras| serde_json::from_str::<Json>(extras.get()).ok());
+        let is = |key: &str| extras.as_ref().is_some_and(|extras| extras.get(key).is_some_and(Json::is_u64));
+        match (is("lod"), is("collider")) {
+            (true, _) => lods.push(file.mesh(node, file.primitive(node)?, true)?),
+            (_, true) => collider.push(file.mesh(node, file.primitive(node)?, false)?),
+            _ => return Err(unsupported(format!("the GLB has {} nodes, not 1", root.nodes.len()))),
+        }
+    }
+    // The node of an asset with levels of detail may have a suffix; the record has the name.
+    let name = match meshkiln.get("name").and_then(Json::as_str) {
+        Some(name) if !lods.is_empty() => name.to_owned(),
+        _ => node.name.clone().unwrap_or_default(),
+    };
+    Ok(GlbContent { mesh, maps, lods, collider, name, meshkiln })
 }
 
 fn record(root: &Root) -> Result<Json, StageError> {
@@ -76,35 +82,106 @@ fn record(root: &Root) -> Result<Json, StageError> {
     Ok(extras.get_mut("meshkiln").map(Json::take).unwrap_or_default())
 }
 
-fn front(meshkiln: &Json) -> Result<Option<FrontView>, StageError> {
-    let Some(front) = meshkiln.get("front") else { return Ok(None) };
-    let number = |json: &Json| json.as_f64().map(|v| v as f32).filter(|v| v.is_finite());
-    let metres_per_pixel = number(&front["metres_per_pixel"]).filter(|&m| m > 0.0);
-    match (metres_per_pixel, number(&front["origin"][0]), number(&front["origin"][1])) {
-        (Some(metres_per_pixel), Some(x), Some(y)) => Ok(Some(FrontView { metres_per_pixel, origin: Vec2::new(x, y) })),
-        _ => Err(damaged(shorten(format!("`front` of the GLB is {front}")))),
-    }
-}
-
 struct File<'a> {
     root: &'a Root,
+    /// The whole JSON where extensions matter, else null.
+    document: Json,
     bin: &'a [u8],
+    quantized: bool,
 }
 
 impl File<'_> {
-    fn vectors(&self, primitive: &json::mesh::Primitive, semantic: Semantic) -> Result<Vec<Vec3>, StageError> {
-        let accessor = attribute(primitive, semantic)?;
+    fn primitive(&self, node: &json::Node) -> Result<&Primitive, StageError> {
+        let moved = node.translation.is_some() || node.scale.is_some();
+        if node.matrix.is_some() || node.rotation.is_some() || (moved && !self.quantized) {
+            return Err(unsupported("the GLB's node is transformed"));
+        }
+        let mesh = node.mesh.and_then(|mesh| self.root.meshes.get(mesh.value()));
+        let mesh = mesh.ok_or_else(|| unsupported("the GLB's node has no mesh"))?;
+        let primitive = only("primitive", &mesh.primitives)?;
+        if !matches!(primitive.mode, Checked::Valid(Mode::Triangles)) {
+            return Err(unsupported("the GLB's primitive is not a triangle list"));
+        }
+        Ok(primitive)
+    }
+
+    fn mesh(&self, node: &json::Node, primitive: &Primitive, textured: bool) -> Result<Mesh, StageError> {
+        let mut mesh = Mesh {
+            positions: self.positions(node, primitive)?,
+            triangles: self.triangles(primitive)?,
+            ..Mesh::default()
+        };
+        let n = mesh.positions.len();
+        if textured {
+            mesh.normals = self.normals(primitive)?;
+            mesh.uvs = self.uvs(primitive)?;
+            if mesh.normals.len() != n || mesh.uvs.len() != n {
+                let (normals, uvs) = (mesh.normals.len(), mesh.uvs.len());
+                return Err(damaged(format!("the GLB has {n} positions, {normals} normals and {uvs} UVs")));
+            }
+        }
+        if let Some(i) = mesh.triangles.iter().flatten().find(|&&i| i as usize >= n) {
+            return Err(damaged(format!("the GLB names vertex {i} of {n}")));
+        }
+        Ok(mesh)
+    }
+
+    fn positions(&self, node: &json::Node, primitive: &Primitive) -> Result<Vec<Vec3>, StageError> {
+        let accessor = attribute(primitive, Semantic::Positions)?;
+        if self.component(accessor)? == Some(ComponentType::U16) {
+            let words = self.elements::<6>(accessor, ComponentType::U16, Type::Vec3)?;
+            let move_by = Vec3::from_array(node.translation.unwrap_or_default());
+            let scale = Vec3::from_array(node.scale.unwrap_or([1.0; 3]));
+            if !(move_by.is_finite() && scale.is_finite() && scale == Vec3::splat(scale.x) && scale.x > 0.0) {
+                return Err(unsupported(format!("the GLB's node is scaled by {scale} and moved by {move_by}")));
+            }
+            return Ok(words
+                .iter()
+                .map(|bytes| unsigned::<3>(bytes))
+                .map(|p| Vec3::from_array(p) * scale + move_by)
+                .collect());
+        }
+        if node.translation.is_some() || node.scale.is_some() {
+            return Err(unsupported("the GLB's node is transformed"));
+        }
         let floats = self.elements::<12>(accessor, ComponentType::F32, Type::Vec3)?;
         floats.iter().map(|bytes| finite::<3>(bytes).map(Vec3::from_array)).collect()
     }
 
-    fn uvs(&self, primitive: &json::mesh::Primitive) -> Result<Vec<Vec2>, StageError> {
+    fn normals(&self, primitive: &Primitive) -> Result<Vec<Vec3>, StageError> {
+        let accessor = attribute(primitive, Semantic::Normals)?;
+        if self.component(accessor)? == Some(ComponentType::I16) {
+            let words = self.elements::<6>(accessor, ComponentType::I16, Type::Vec3)?;
+            let normal = |bytes: &[u8; 6]| Vec3::from_array(signed(bytes)).try_normalize();
+            return words
+                .iter()
+                .map(|bytes| normal(bytes).ok_or_else(|| damaged("the GLB has a normal of length 0")))
+                .collect();
+        }
+        let floats = self.elements::<12>(accessor, ComponentType::F32, Type::Vec3)?;
+        floats.iter().map(|bytes| finite::<3>(bytes).map(Vec3::from_array)).collect()
+    }
+
+    fn uvs(&self, primitive: &Primitive) -> Result<Vec<Vec2>, StageError> {
         let accessor = attribute(primitive, Semantic::TexCoords(0))?;
+        if self.component(accessor)? == Some(ComponentType::U16) {
+            let words = self.elements::<4>(accessor, ComponentType::U16, Type::Vec2)?;
+            return Ok(words.iter().map(|bytes| Vec2::from_array(unsigned(bytes))).collect());
+        }
         let floats = self.elements::<8>(accessor, ComponentType::F32, Type::Vec2)?;
         floats.iter().map(|bytes| finite::<2>(bytes).map(Vec2::from_array)).collect()
     }
 
-    fn triangles(&self, primitive: &json::mesh::Primitive) -> Result<Vec<[u32; 3]>, StageError> {
+    /// Component type where it matters: only quantised files have other than floats.
+    fn component(&self, accessor: usize) -> Result<Option<ComponentType>, StageError> {
+        let accessor = self.accessor(accessor)?;
+        Ok(match accessor.component_type {
+            Checked::Valid(component) if self.quantized && accessor.normalized => Some(component.0),
+            _ => None,
+        })
+    }
+
+    fn triangles(&self, primitive: &Primitive) -> Result<Vec<[u32; 3]>, StageError> {
         let index = primitive.indices.ok_or_else(|| unsupported("the GLB's triangles are not indexed"))?.value();
         let indices: Vec<u32> = match self.accessor(index)?.component_type {
             Checked::Valid(json::accessor::GenericComponentType(ComponentType::U8)) => {
@@ -126,24 +203,44 @@ impl File<'_> {
         }
     }
 
-    fn maps(&self, primitive: &json::mesh::Primitive) -> Result<Maps, StageError> {
+    fn maps(&self, primitive: &Primitive) -> Result<Maps, StageError> {
         let material = primitive.material.and_then(|i| self.root.materials.get(i.value()));
         let material = material.ok_or_else(|| unsupported("the GLB's mesh has no material"))?;
         let pbr = &material.pbr_metallic_roughness;
-        let texture = pbr.base_color_texture.as_ref().and_then(|info| self.root.textures.get(info.index.value()));
-        let texture = texture.ok_or_else(|| unsupported("the GLB has no base colour texture"))?;
-        let image = self.root.images.get(texture.source.value()).ok_or_else(|| damaged("the GLB has no image"))?;
-        if image.uri.is_some() {
-            return Err(unsupported("the GLB's image is outside the file"));
-        }
-        let view = image.buffer_view.ok_or_else(|| damaged("the GLB's image has no data"))?;
-        let (png, _) = self.view(view.value())?;
+        let base_color = pbr.base_color_texture.as_ref().map(|info| info.index.value());
+        let base_color = base_color.ok_or_else(|| unsupported("the GLB has no base colour texture"))?;
+        let normal = material.normal_texture.as_ref().map(|texture| texture.index.value());
+        let orm = pbr.metallic_roughness_texture.as_ref().map(|info| info.index.value());
+        let emissive = material.emissive_texture.as_ref().map(|info| info.index.value());
+        let rgb = |texture: Option<usize>| -> Result<_, StageError> {
+            texture.map(|texture| Ok(texture::without_alpha(&self.texture(texture)?))).transpose()
+        };
         Ok(Maps {
-            base_color: decode_png(png)?,
+            base_color: self.texture(base_color)?,
+            normal: rgb(normal)?,
+            orm: rgb(orm)?,
+            emissive: rgb(emissive)?,
             roughness: pbr.roughness_factor.0.clamp(0.0, 1.0),
             metallic: pbr.metallic_factor.0.clamp(0.0, 1.0),
             ..Maps::default()
         })
+    }
+
+    fn texture(&self, index: usize) -> Result<image::RgbaImage, StageError> {
+        let texture =
+            self.root.textures.get(index).ok_or_else(|| unsupported(format!("the GLB has no texture {index}")))?;
+        let extensions = &self.document["textures"][index]["extensions"];
+        let extended = ["EXT_texture_webp", "KHR_texture_basisu"]
+            .iter()
+            .find_map(|extension| usize::try_from(extensions[extension]["source"].as_u64()?).ok());
+        let source = extended.unwrap_or(texture.source.value());
+        let image = self.root.images.get(source).ok_or_else(|| damaged("the GLB has no image"))?;
+        if image.uri.is_some() {
+            return Err(unsupported("the GLB's image is outside the file"));
+        }
+        let view = image.buffer_view.ok_or_else(|| damaged("the GLB's image has no data"))?;
+        let (bytes, _) = self.view(view.value())?;
+        texture::decode(&bytes)
     }
 
     /// Elements of `N` bytes each; memory used is bounded by the file's size.
@@ -190,9 +287,17 @@ impl File<'_> {
     }
 
     /// Bytes of a buffer view, and its stride when it states one.
-    fn view(&self, index: usize) -> Result<(&[u8], Option<usize>), StageError> {
+    fn view(&self, index: usize) -> Result<(Cow<'_, [u8]>, Option<usize>), StageError> {
         let view = self.root.buffer_views.get(index);
         let view = view.ok_or_else(|| damaged(format!("the GLB has no buffer view {index}")))?;
+        let stride = view.byte_stride.map(|stride| stride.0);
+        let packing = &self.document["bufferViews"][index]["extensions"][COMPRESSION];
+        if packing.is_object() {
+            let unpacked = compress::unpack(self.bin, packing);
+            let unpacked =
+                unpacked.ok_or_else(|| damaged(format!("buffer view {index} of the GLB cannot be unpacked")))?;
+            return Ok((Cow::Owned(unpacked), stride));
+        }
         let buffer = self.root.buffers.get(view.buffer.value());
         if view.buffer.value() != 0 || buffer.is_none_or(|buffer| buffer.uri.is_some()) {
             return Err(unsupported(format!("buffer view {index} of the GLB is outside the file")));
@@ -203,11 +308,11 @@ impl File<'_> {
             let have = self.bin.len();
             damaged(format!("buffer view {index} of the GLB wants {length} bytes from {offset} of {have}"))
         })?;
-        Ok((&self.bin[offset as usize..end as usize], view.byte_stride.map(|stride| stride.0)))
+        Ok((Cow::Borrowed(&self.bin[offset as usize..end as usize]), stride))
     }
 }
 
-fn attribute(primitive: &json::mesh::Primitive, semantic: Semantic) -> Result<usize, StageError> {
+fn attribute(primitive: &Primitive, semantic: Semantic) -> Result<usize, StageError> {
     let name = format!("{semantic:?}");
     let accessor = primitive.attributes.get(&Checked::Valid(semantic));
     Ok(accessor.ok_or_else(|| unsupported(format!("the GLB's mesh has no {name}")))?.value())
@@ -225,24 +330,22 @@ fn finite<const N: usize>(bytes: &[u8]) -> Result<[f32; N], StageError> {
     }
 }
 
-/// Looks at the header first: memory is only asked for when the size is sane.
-fn decode_png(bytes: &[u8]) -> Result<RgbaImage, StageError> {
-    let header = bytes.first_chunk::<26>().filter(|h| h.starts_with(b"\x89PNG\r\n\x1a\n") && &h[12..16] == b"IHDR");
-    let header = header.ok_or_else(|| unsupported("the GLB's image is not a PNG"))?;
-    let [width, height] =
-        [16, 20].map(|at| header[at..at + 4].iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)));
-    if width * height > MAX_TEXTURE_PIXELS {
-        return Err(StageError::new(
-            StageErrorKind::TooLarge,
-            format!("the GLB's image of {width}x{height} has more than {MAX_TEXTURE_PIXELS} pixels"),
-            "lower bake.size",
-        ));
+/// Normalised 16-bit numbers, 0..=1.
+fn unsigned<const N: usize>(bytes: &[u8]) -> [f32; N] {
+    let mut numbers = [0.0; N];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *number = f32::from(u16::from_le_bytes(*bytes)) / 65_535.0;
     }
-    let (depth, color) = (header[24], header[25]);
-    if depth != 8 || !matches!(color, 2 | 6) {
-        return Err(unsupported(format!("the GLB's image has bit depth {depth} and colour type {color}, not 8 RGB")));
+    numbers
+}
+
+/// Normalised 16-bit numbers, -1..=1.
+fn signed<const N: usize>(bytes: &[u8]) -> [f32; N] {
+    let mut numbers = [0.0; N];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *number = (f32::from(i16::from_le_bytes(*bytes)) / 32_767.0).max(-1.0);
     }
-    png_io::decode_rgba(bytes).map_err(|e| damaged(shorten(format!("image of the GLB: {}", e.message))))
+    numbers
 }
 
 fn only<'a, T>(what: &str, list: &'a [T]) -> Result<&'a T, StageError> {

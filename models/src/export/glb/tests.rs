@@ -30,7 +30,7 @@ fn glb() -> Vec<u8> {
 fn everything_survives() {
     for (mesh, size) in [(ball(), 8), (shapes::torus(20, 0.3), 64), (shapes::cube(), 1)] {
         let bytes = write(&mesh, &maps(size), "lantern", &json!({ "name": "lantern" })).unwrap();
-        let GlbContent { mesh: read_mesh, maps: read_maps, name, meshkiln } = read(&bytes).unwrap();
+        let GlbContent { mesh: read_mesh, maps: read_maps, name, meshkiln, .. } = read(&bytes).unwrap();
         assert_eq!(read_mesh, mesh);
         assert_eq!(read_maps, maps(size));
         assert_eq!((name.as_str(), &meshkiln["name"]), ("lantern", &json!("lantern")));

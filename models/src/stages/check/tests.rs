@@ -6,7 +6,7 @@ use image::{Rgba, RgbaImage};
 
 use super::*;
 use crate::{
-    export::ownership,
+    export::{glb, ownership},
     mesh::{FrontView, Maps, Mesh, shapes},
     stages::testing,
 };
