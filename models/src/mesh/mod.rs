@@ -7,6 +7,7 @@ pub mod clean;
 #[cfg(test)]
 mod clean_tests;
 pub mod codec;
+pub mod collider;
 mod fairing;
 pub mod fit;
 pub mod inflate;
