@@ -42,7 +42,7 @@ use self::{
     bricks::Bricks,
     dense::Slab,
     lattice::Lattice,
-    sample::{Sampler, inside_depth, not_finite},
+    sample::{Sampler, not_finite, to_depths},
 };
 use super::Mesh;
 use crate::error::StageError;
@@ -220,9 +220,10 @@ pub fn marching_cubes(grid: &Grid, level: f32, inside: Inside) -> Result<Mesh, S
             for z in slab.inner_planes(&lattice) {
                 for y in 0..height {
                     let values = &grid.values[((z - 1) * height + y) * width..][..width];
-                    for (x, (depth, &value)) in slab.row_mut(y + 1, z).iter_mut().zip(values).enumerate() {
-                        *depth = inside_depth(value, level, inside)
-                            .ok_or_else(|| not_finite(value, format!("grid point [{x}, {y}, {}]", z - 1)))?;
+                    let row = slab.row_mut(y + 1, z);
+                    row.copy_from_slice(values);
+                    if let Some(x) = to_depths(row, level, inside) {
+                        return Err(not_finite(values[x], format!("grid point [{x}, {y}, {}]", z - 1)));
                     }
                 }
             }
@@ -230,7 +231,7 @@ pub fn marching_cubes(grid: &Grid, level: f32, inside: Inside) -> Result<Mesh, S
         })
         .collect();
     for found in layers {
-        dense::keep(&mut bricks, &found?)?;
+        found?.iter().try_for_each(|block| bricks.set_block(block))?;
     }
     Ok(polygonize::polygonize(&bricks)?.mesh)
 }
@@ -253,7 +254,7 @@ fn sample_densely(bricks: &mut Bricks, sampler: &mut Sampler) -> Result<(), Stag
                 slab.row_mut(row + 1, z).copy_from_slice(values);
             }
         }
-        dense::keep(bricks, &slab.crossed())?;
+        slab.crossed().iter().try_for_each(|block| bricks.set_block(block))?;
         before = Some(slab);
     }
     Ok(())

@@ -9,6 +9,7 @@ pub mod bvh;
 pub mod clean;
 pub mod codec;
 pub mod compare;
+pub mod collider;
 mod fairing;
 pub mod fit;
 pub mod inflate;

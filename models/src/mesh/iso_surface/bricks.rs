@@ -3,7 +3,10 @@
 //! Memory: 2.1 kB a brick, and 4 bytes for each place where a brick could be
 //! (8.8 MB at 1024 cells along each side).
 
-use super::lattice::{Index, Lattice, OUTSIDE};
+use super::{
+    dense::Block,
+    lattice::{Index, Lattice, OUTSIDE},
+};
 use crate::error::{StageError, StageErrorKind};
 
 /// Points along a brick's side.
@@ -59,6 +62,28 @@ impl Bricks {
     pub fn set(&mut self, index: Index, value: f32) -> Result<(), StageError> {
         let brick = self.ensure(place_of(index))?;
         self.bricks[brick].values[offset(index)] = value;
+        Ok(())
+    }
+
+    /// Stores a block's points, the last on each axis in the bricks beyond.
+    pub fn set_block(&mut self, block: &Block) -> Result<(), StageError> {
+        for corner in 0..8u16 {
+            let shift: [u16; 3] = std::array::from_fn(|a| corner >> a & 1);
+            if (0..3).any(|a| shift[a] == 1 && block.size[a] < BLOCK_SIDE) {
+                continue;
+            }
+            let brick = self.ensure(std::array::from_fn(|a| block.place[a] + shift[a]))?;
+            let values = &mut self.bricks[brick].values;
+            let n: [usize; 3] = std::array::from_fn(|a| if shift[a] == 1 { 1 } else { block.size[a].min(SIDE) });
+            let start = shift.map(|s| s as usize * SIDE);
+            for z in 0..n[2] {
+                for y in 0..n[1] {
+                    let to = (z * SIDE + y) * SIDE;
+                    let from = ((start[2] + z) * BLOCK_SIDE + start[1] + y) * BLOCK_SIDE + start[0];
+                    values[to..to + n[0]].copy_from_slice(&block.values[from..from + n[0]]);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -2,10 +2,9 @@
 //! bricks that the surface crosses are kept.
 
 use super::{
-    bricks::{BLOCK_SIDE, Bricks, SIDE},
-    lattice::{Index, Lattice, OUTSIDE},
+    bricks::{BLOCK_SIDE, N_BLOCK_POINTS, SIDE},
+    lattice::{Lattice, OUTSIDE},
 };
-use crate::error::StageError;
 
 /// The points that the cells of one layer of bricks touch: up to 9 planes, outer layer included.
 pub struct Slab {
@@ -43,51 +42,51 @@ impl Slab {
         self.values[..n].copy_from_slice(&before.values[from..from + n]);
     }
 
-    /// Indices and values of the points around all bricks that the surface crosses.
-    pub fn crossed(&self) -> Vec<(Index, f32)> {
+    /// Blocks of points around all bricks that the surface crosses.
+    pub fn crossed(&self) -> Vec<Block> {
         let [width, height] = self.plane;
-        let n_words = width.div_ceil(64) + 1;
-        // Inside or not, a bit a point; the spare word is read past the row's end.
-        let mut inside = vec![0u64; n_words * height * self.n_planes];
-        for (row, bits) in self.values.chunks_exact(width).zip(inside.chunks_exact_mut(n_words)) {
-            for (points, word) in row.chunks(64).zip(bits) {
-                *word = points.iter().rev().fold(0, |word, &d| word << 1 | (d > 0.0) as u64);
-            }
-        }
+        let n_columns = width.div_ceil(SIDE);
+        // Points inside of each eight along a row.
+        let n_inside: Vec<u8> = self
+            .values
+            .chunks_exact(width)
+            .flat_map(|row| row.chunks(SIDE).map(|part| part.iter().map(|&d| (d > 0.0) as u8).sum()))
+            .collect();
         let mut found = Vec::new();
         for by in 0..height.div_ceil(SIDE) {
             let ys = by * SIDE..(by * SIDE + BLOCK_SIDE).min(height);
-            for bx in 0..width.div_ceil(SIDE) {
+            for bx in 0..n_columns {
                 let xs = bx * SIDE..(bx * SIDE + BLOCK_SIDE).min(width);
-                let mask = (1u64 << xs.len()) - 1;
-                let (mut any, mut all) = (0, mask);
-                for z in 0..self.n_planes {
-                    for y in ys.clone() {
-                        let row = &inside[(z * height + y) * n_words..][..n_words];
-                        let (word, shift) = (xs.start / 64, xs.start % 64);
-                        let bits = row[word] >> shift | if shift > 0 { row[word + 1] << (64 - shift) } else { 0 };
-                        any |= bits & mask;
-                        all &= bits;
-                    }
-                }
-                if any == 0 || all == mask {
+                let rows = || (0..self.n_planes).flat_map(|z| ys.clone().map(move |y| z * height + y));
+                let inside_of = |row: usize| {
+                    let beyond = xs.len() == BLOCK_SIDE && self.values[row * width + xs.end - 1] > 0.0;
+                    n_inside[row * n_columns + bx] as usize + beyond as usize
+                };
+                let n: usize = rows().map(inside_of).sum();
+                if n == 0 || n == xs.len() * ys.len() * self.n_planes {
                     continue;
                 }
-                for z in 0..self.n_planes {
-                    for y in ys.clone() {
-                        for x in xs.clone() {
-                            let value = self.values[(z * height + y) * width + x];
-                            found.push(([x as u16, y as u16, (self.first_plane + z) as u16], value));
-                        }
-                    }
+                let mut block = Block {
+                    place: [bx, by, self.first_plane / SIDE].map(|i| i as u16),
+                    size: [xs.len(), ys.len(), self.n_planes],
+                    values: Box::new([f32::NAN; N_BLOCK_POINTS]),
+                };
+                for (i, row) in rows().enumerate() {
+                    let to = (i / ys.len() * BLOCK_SIDE + i % ys.len()) * BLOCK_SIDE;
+                    let from = &self.values[row * width..][xs.clone()];
+                    block.values[to..to + xs.len()].copy_from_slice(from);
                 }
+                found.push(block);
             }
         }
         found
     }
 }
 
-/// Stores what `Slab::crossed` found.
-pub fn keep(bricks: &mut Bricks, found: &[(Index, f32)]) -> Result<(), StageError> {
-    found.iter().try_for_each(|&(index, value)| bricks.set(index, value))
+/// The points that the cells of one brick touch.
+pub struct Block {
+    pub place: [u16; 3],
+    /// Points along each axis: fewer than nine at the end of the lattice.
+    pub size: [usize; 3],
+    pub values: Box<[f32; N_BLOCK_POINTS]>,
 }
