@@ -92,8 +92,8 @@ fn points_without_thickness_get_a_little() {
         let hull = convex_hull(&points).unwrap();
         check_convex(&hull, &format!("{} points", points.len()));
         assert!(furthest_outside(&hull, &points) <= 1e-5);
-        let least = furthest_outside(&hull, &points[..1]).abs().max(thickness / 2.0);
-        assert!(least < 1.2 * thickness as f64, "{least}");
+        let depth = points.iter().map(|&p| -outside(&hull, p)).fold(0.0, f64::max);
+        assert!((0.3..0.7).contains(&(depth / thickness)), "{depth} m below the faces");
     }
 }
 

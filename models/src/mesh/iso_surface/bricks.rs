@@ -32,6 +32,7 @@ pub struct Bricks {
     pub dims: [usize; 3],
     /// Place of each brick in `bricks`, x fastest.
     directory: Vec<u32>,
+    #[expect(clippy::vec_box, reason = "growing must not copy gigabytes of bricks, nor need room for them twice")]
     bricks: Vec<Box<Brick>>,
     /// Where each brick of `bricks` lies.
     places: Vec<[u16; 3]>,
