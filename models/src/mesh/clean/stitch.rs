@@ -63,6 +63,8 @@ pub(super) fn join_open_vertices(positions: &[Vec3], soup: &mut Soup, weld: &mut
 /// many times a face was split.
 pub(super) fn split_at_open_vertices(positions: &[Vec3], soup: &mut Soup, reach: f32) -> usize {
     let mut n_split = 0;
+    // After the first pass only faces that were split are of interest.
+    let mut active = vec![true; soup.faces.len()];
     for _ in 0..MAX_PASSES {
         let open = open_edges(positions.len(), soup);
         if open.is_empty() {
@@ -72,7 +74,7 @@ pub(super) fn split_at_open_vertices(positions: &[Vec3], soup: &mut Soup, reach:
         let mut splits: Vec<(usize, usize, Vec<u32>)> = Vec::new();
         let mut taken = vec![false; soup.faces.len()];
         for &(f, side) in &open {
-            if taken[f] {
+            if taken[f] || !active[f] {
                 continue;
             }
             let face = soup.faces[f];
@@ -98,6 +100,7 @@ pub(super) fn split_at_open_vertices(positions: &[Vec3], soup: &mut Soup, reach:
         if splits.is_empty() {
             break;
         }
+        active = taken;
         for (f, side, middles) in splits {
             n_split += middles.len();
             let [u, v, apex] = [0, 1, 2].map(|i| soup.faces[f][(side + i) % 3]);
@@ -106,6 +109,7 @@ pub(super) fn split_at_open_vertices(positions: &[Vec3], soup: &mut Soup, reach:
             for pair in chain[1..].windows(2) {
                 soup.faces.push([pair[0], pair[1], apex]);
                 soup.origin.push(soup.origin[f]);
+                active.push(true);
             }
         }
     }

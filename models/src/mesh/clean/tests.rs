@@ -353,14 +353,14 @@ fn odd_files_come_out_closed_or_with_an_honest_report() {
 }
 
 #[test]
-fn a_hundred_thousand_random_triangles_are_taken_as_they_are() {
+fn twenty_thousand_random_triangles_are_taken_as_they_are() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut point = || Vec3::new(rng.f32(), rng.f32(), rng.f32());
-    let positions: Vec<Vec3> = (0..300_000).map(|_| point()).collect();
-    let triangles = (0..100_000).map(|i| [3 * i, 3 * i + 1, 3 * i + 2]).collect();
+    let positions: Vec<Vec3> = (0..60_000).map(|_| point()).collect();
+    let triangles = (0..20_000).map(|i| [3 * i, 3 * i + 1, 3 * i + 2]).collect();
     let soup = Mesh { positions, triangles, ..Mesh::default() };
     let (_, report) = repaired(&soup, &WIDE);
-    assert!(report.n_open_edges > 200_000, "{report:?}");
+    assert!(report.n_open_edges > 40_000, "{report:?}");
 }
 
 #[test]

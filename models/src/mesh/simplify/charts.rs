@@ -10,7 +10,7 @@ use super::super::{Mesh, raster::scan::ScanTriangle, topology::DisjointSets};
 const SIZE: u32 = 1024;
 /// A layout whose charts are meant to be apart may reach this far out of the
 /// texture, and have this share of its triangles on others.
-const OUTSIDE: f32 = 0.01;
+const OUTSIDE: f32 = 0.1;
 const MAX_DOUBLED: f64 = 0.01;
 
 pub(super) struct Charts {
