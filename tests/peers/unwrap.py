@@ -151,7 +151,7 @@ def measure(corners, uvs, faces):
     jacobian = np.stack([s[ok], t[ok]], axis=2) @ np.linalg.inv(frame)
     scale = np.sqrt(np.abs(signed[ok]).sum() / area[ok].sum())
     large, small = (np.linalg.svd(jacobian, compute_uv=False) / scale).T
-    small = np.maximum(small, 1e-9)
+    large, small = np.maximum(large, 1e-9), np.maximum(small, 1e-9)
     density = np.sqrt(large * small)
     mean = (weight * density).sum()
     order = np.argsort(1 / small)
@@ -160,7 +160,9 @@ def measure(corners, uvs, faces):
     n = len(uvs)
     links = coo_matrix((np.ones(len(faces) * 2), (faces[:, :2].T.ravel(), faces[:, 1:].T.ravel())), (n, n))
     chart = connected_components(links, directed=False)[1][faces[:, 0]]
-    sizes = np.unique(chart, return_counts=True)[1]
+    chart, sizes = np.unique(chart, return_inverse=True, return_counts=True)[1:]
+    # A whole chart may be mirrored; within it all must turn the same way.
+    up, down = (np.bincount(chart[ok], side[ok], len(sizes)) for side in (signed > 0, signed < 0))
 
     # Edges by the positions of their ends; cut where the vertices differ.
     place = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(-1, 3)
@@ -180,7 +182,7 @@ def measure(corners, uvs, faces):
         "deviation": np.sqrt((weight * (density - mean) ** 2).sum()) / mean,
         "seams": length[1:][cut].sum() / np.sqrt(area.sum()),
         "coverage": np.abs(signed).sum(),
-        "flipped": int(min((signed[ok] < 0).sum(), (signed[ok] > 0).sum())),
+        "flipped": int(np.minimum(up, down).sum()),
     }
 
 

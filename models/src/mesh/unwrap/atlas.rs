@@ -57,7 +57,7 @@ pub const MAX_TRIANGLES: usize = 2_000_000;
 /// on one kind of processor, whatever the number of threads.
 ///
 /// Errors: not a number, a vertex that is not there, more than `MAX_TRIANGLES`, or
-/// more charts than the texture has room for. Time about 30 us a triangle plus at
+/// more charts than the texture has room for. Time some 50 us a triangle plus at
 /// most some seconds for joining charts; memory about 1 kB a triangle.
 pub fn atlas(mesh: &Mesh, options: &AtlasOptions) -> Result<(Mesh, AtlasStats), StageError> {
     atlas_unless(mesh, options, &|| false)

@@ -36,37 +36,28 @@ const MIN_FILL: f64 = 0.4;
 const MAX_CURVATURE: f64 = 2.5;
 
 /// Faces that are flattened in trials, all together: bounds the time to seconds.
-const BUDGET: usize = 200_000;
+const BUDGET: usize = 300_000;
 
 /// What a trial costs whatever its size, in faces.
 const TRIAL: usize = 50;
+
+/// Charts of at most this many faces go to a large neighbour first, all at once.
+const SMALL: usize = 24;
 
 /// Joins charts until no pair is left that fits, or the budget is used up.
 pub fn merge(surface: &Surface, charts: Vec<Chart>, is_cancelled: IsCancelled) -> Result<Vec<Chart>, StageError> {
     let mut graph = Graph::new(surface, charts);
     let mut failed: BTreeSet<(u32, u32)> = BTreeSet::new();
     let mut budget = BUDGET;
+    let stars = graph.stars(&mut budget);
+    graph.try_all(stars, is_cancelled)?;
     loop {
         let pairs = graph.next_pairs(&mut failed, &mut budget);
         if pairs.is_empty() {
             return Ok(graph.charts.into_iter().flatten().collect());
         }
-        let joined: Vec<Option<Chart>> = pairs
-            .par_iter()
-            .map(|&(a, b)| {
-                let faces = graph.faces_of(a).chain(graph.faces_of(b)).collect();
-                flatten::as_one_chart(surface, faces, is_cancelled).filter(|chart| is_good(surface, chart))
-            })
-            .collect();
-        if is_cancelled() {
-            return Err(StageError::cancelled());
-        }
-        for ((a, b), chart) in pairs.into_iter().zip(joined) {
-            match chart {
-                Some(chart) => graph.join(a, b, chart),
-                None => drop(failed.insert((a, b))),
-            }
-        }
+        let refused = graph.try_all(pairs, is_cancelled)?;
+        failed.extend(refused.iter().map(|pair| (pair[0], pair[1])));
     }
 }
 
@@ -120,8 +111,50 @@ impl<'a> Graph<'a> {
         self.charts[chart as usize].as_ref().map_or(0, |chart| chart.faces.len())
     }
 
+    /// Joins each group that lies flat together; returns the others.
+    fn try_all(&mut self, groups: Vec<Vec<u32>>, is_cancelled: IsCancelled) -> Result<Vec<Vec<u32>>, StageError> {
+        let joined: Vec<Option<Chart>> = groups
+            .par_iter()
+            .map(|group| {
+                let faces = group.iter().flat_map(|&chart| self.faces_of(chart)).collect();
+                flatten::as_one_chart(self.surface, faces, is_cancelled).filter(|chart| is_good(self.surface, chart))
+            })
+            .collect();
+        if is_cancelled() {
+            return Err(StageError::cancelled());
+        }
+        let mut refused = Vec::new();
+        for (group, chart) in groups.into_iter().zip(joined) {
+            match chart {
+                Some(chart) => self.join(&group, chart),
+                None => refused.push(group),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Large charts, each with the small ones that border on it most.
+    fn stars(&self, budget: &mut usize) -> Vec<Vec<u32>> {
+        let mut stars: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for small in (0..self.charts.len() as u32).filter(|&chart| self.n_faces(chart) <= SMALL) {
+            let large = self.borders[small as usize].iter().filter(|(other, _)| self.n_faces(**other) > SMALL);
+            // The first of equals.
+            let best = large.reduce(|best, next| if next.1 > best.1 { next } else { best });
+            if let Some((&large, _)) = best.filter(|best| *best.1 >= MIN_SHARED * self.outlines[small as usize]) {
+                stars.entry(large).or_insert_with(|| vec![large]).push(small);
+            }
+        }
+        let affordable = stars.into_values().filter(|star| {
+            let cost = star.iter().map(|&chart| self.n_faces(chart)).sum::<usize>() + TRIAL;
+            let is_affordable = cost <= *budget && self.curvature(star) <= MAX_CURVATURE;
+            *budget -= if is_affordable { cost } else { 0 };
+            is_affordable
+        });
+        affordable.collect()
+    }
+
     /// The most promising pairs, each chart in one of them at most.
-    fn next_pairs(&self, failed: &mut BTreeSet<(u32, u32)>, budget: &mut usize) -> Vec<(u32, u32)> {
+    fn next_pairs(&self, failed: &mut BTreeSet<(u32, u32)>, budget: &mut usize) -> Vec<Vec<u32>> {
         let mut candidates: Vec<(f64, u32, u32)> = Vec::new();
         for (a, others) in self.borders.iter().enumerate() {
             let a = a as u32;
@@ -140,22 +173,22 @@ impl<'a> Graph<'a> {
             if taken[a as usize] || taken[b as usize] || cost > *budget {
                 continue;
             }
-            if self.curvature(a, b) > MAX_CURVATURE {
+            if self.curvature(&[a, b]) > MAX_CURVATURE {
                 failed.insert((a, b));
                 continue;
             }
             *budget -= cost;
             (taken[a as usize], taken[b as usize]) = (true, true);
-            pairs.push((a, b));
+            pairs.push(vec![a, b]);
         }
         pairs
     }
 
-    /// Total curvature inside the two charts together, in radians.
-    fn curvature(&self, a: u32, b: u32) -> f64 {
-        let is_own = |face: u32| face != NONE && [a, b].contains(&self.chart_of[face as usize]);
+    /// Total curvature inside the charts together, in radians.
+    fn curvature(&self, group: &[u32]) -> f64 {
+        let is_own = |face: u32| face != NONE && group.contains(&self.chart_of[face as usize]);
         let mut inside: BTreeMap<u32, bool> = BTreeMap::new();
-        for f in self.faces_of(a).chain(self.faces_of(b)) {
+        for f in group.iter().flat_map(|&chart| self.faces_of(chart)) {
             let face = self.surface.faces[f as usize];
             for k in 0..3 {
                 let is_inner = is_own(self.surface.neighbours[f as usize][k]);
@@ -167,16 +200,16 @@ impl<'a> Graph<'a> {
         inside.iter().filter(|(_, is_inside)| **is_inside).map(|(&v, _)| self.deficits[v as usize]).sum::<f64>().abs()
     }
 
-    fn join(&mut self, a: u32, b: u32, chart: Chart) {
+    fn join(&mut self, group: &[u32], chart: Chart) {
         let new = self.charts.len() as u32;
         chart.faces.iter().for_each(|&f| self.chart_of[f as usize] = new);
-        (self.charts[a as usize], self.charts[b as usize]) = (None, None);
+        group.iter().for_each(|&old| self.charts[old as usize] = None);
         self.charts.push(Some(chart));
         let mut merged: BTreeMap<u32, f64> = BTreeMap::new();
         let mut shared = 0.0;
-        for old in [a, b] {
+        for &old in group {
             for (other, length) in std::mem::take(&mut self.borders[old as usize]) {
-                if other == a || other == b {
+                if group.contains(&other) {
                     shared += length;
                 } else {
                     *merged.entry(other).or_insert(0.0) += length;
@@ -187,7 +220,8 @@ impl<'a> Graph<'a> {
         for (&other, &length) in &merged {
             self.borders[other as usize].insert(new, length);
         }
-        self.outlines.push(self.outlines[a as usize] + self.outlines[b as usize] - shared);
+        let outlines: f64 = group.iter().map(|&old| self.outlines[old as usize]).sum();
+        self.outlines.push(outlines - shared);
         self.borders.push(merged);
     }
 }
