@@ -69,7 +69,7 @@ pub struct BakeOptions {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Occlusion {
     /// Rays from each texel, 1..=64, rounded up to a power of two. Texels share the
-    /// rays of the 16 around them, so 8 make 128.
+    /// rays of the 16 around them, so 4 make 64.
     pub samples: u32,
     /// What is farther away darkens nothing; relative to the diagonal of the high
     /// mesh's bounding box, and may be infinite.
@@ -85,7 +85,7 @@ impl Default for BakeOptions {
             normal: true,
             occlusion: Some(Occlusion::default()),
             extras: Vec::new(),
-            thickness_samples: 8,
+            thickness_samples: 4,
             roughness: 0.8,
         }
     }
@@ -93,7 +93,7 @@ impl Default for BakeOptions {
 
 impl Default for Occlusion {
     fn default() -> Self {
-        Self { samples: 8, distance: 0.25 }
+        Self { samples: 4, distance: 0.25 }
     }
 }
 

@@ -258,6 +258,7 @@ fn nothing_darkens_the_outside_of_a_ball_and_the_inside_of_a_box_is_black() {
     let options = BakeOptions {
         occlusion: Some(Occlusion { samples: 4, distance: 1.0 }),
         extras: vec![Extra::Thickness],
+        thickness_samples: 8,
         ..small()
     };
     let maps = baked(&ball, &BakeSource { high: None, color: ColorSource::High }, &options);
