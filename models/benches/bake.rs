@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A source with textures: colour, roughness and bumps of 2048 each.
 fn textured(low: &Mesh) -> Result<(), Box<dyn Error>> {
     let side = 2048;
-    let checker = |x: u32, y: u32| (x / 64 + y / 64) % 2 == 0;
+    let checker = |x: u32, y: u32| (x / 64 + y / 64).is_multiple_of(2);
     let color = ::image::RgbaImage::from_fn(side, side, |x, y| {
         ::image::Rgba(if checker(x, y) { [230, 60, 40, 255] } else { [30, 90, 200, 255] })
     });
@@ -160,7 +160,7 @@ fn best<T>(n: usize, mut run: impl FnMut() -> T) -> (f64, T) {
 fn ball(n: u32) -> Mesh {
     let mut mesh = Mesh::default();
     for side in 0..6u32 {
-        let (axis, sign) = ((side / 2) as usize, if side % 2 == 0 { 1.0 } else { -1.0 });
+        let (axis, sign) = ((side / 2) as usize, if side.is_multiple_of(2) { 1.0 } else { -1.0 });
         let first = mesh.positions.len() as u32;
         for (j, i) in (0..=n).flat_map(|j| (0..=n).map(move |i| (j, i))) {
             let (s, t) = (i as f32 / n as f32 * 2.0 - 1.0, j as f32 / n as f32 * 2.0 - 1.0);

@@ -43,8 +43,11 @@ pub enum ColorSource<'a> {
     /// A function on points of the high surface, in metres, and their unit normals:
     /// gives as many linear RGBA colours, 0..=1, straight alpha (which is not kept).
     /// Called from several threads with up to about `size` * 8 * `supersample`^2 points.
-    Points(&'a (dyn Fn(&[Vec3], &[Vec3]) -> Vec<[f32; 4]> + Sync)),
+    Points(&'a PointColors<'a>),
 }
+
+/// Colours of points with normals, see `ColorSource::Points`.
+pub type PointColors<'a> = dyn Fn(&[Vec3], &[Vec3]) -> Vec<[f32; 4]> + Sync + 'a;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BakeOptions {

@@ -183,7 +183,7 @@ fn unlit(mesh: &Mesh, texture: &RgbaImage, back: Vec3, side: u32) -> Vec<Vec3> {
 
 fn checker(size: u32, cell: u32) -> RgbaImage {
     RgbaImage::from_fn(size, size, |x, y| {
-        if (x / cell + y / cell) % 2 == 0 { Rgba([230, 60, 40, 255]) } else { Rgba([30, 90, 200, 255]) }
+        if (x / cell + y / cell).is_multiple_of(2) { Rgba([230, 60, 40, 255]) } else { Rgba([30, 90, 200, 255]) }
     })
 }
 
