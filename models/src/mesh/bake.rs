@@ -43,8 +43,11 @@ pub enum ColorSource<'a> {
     /// A function on points of the high surface, in metres, and their unit normals:
     /// gives as many linear RGBA colours, 0..=1, straight alpha (which is not kept).
     /// Called from several threads with up to about `size` * 8 * `supersample`^2 points.
-    Points(&'a (dyn Fn(&[Vec3], &[Vec3]) -> Vec<[f32; 4]> + Sync)),
+    Points(&'a PointColors<'a>),
 }
+
+/// Colours of points with normals, see `ColorSource::Points`.
+pub type PointColors<'a> = dyn Fn(&[Vec3], &[Vec3]) -> Vec<[f32; 4]> + Sync + 'a;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct BakeOptions {
@@ -69,7 +72,7 @@ pub struct BakeOptions {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Occlusion {
     /// Rays from each texel, 1..=64, rounded up to a power of two. Texels share the
-    /// rays of the 16 around them, so 8 make 128.
+    /// rays of the 16 around them, so 4 make 64.
     pub samples: u32,
     /// What is farther away darkens nothing; relative to the diagonal of the high
     /// mesh's bounding box, and may be infinite.
@@ -85,7 +88,7 @@ impl Default for BakeOptions {
             normal: true,
             occlusion: Some(Occlusion::default()),
             extras: Vec::new(),
-            thickness_samples: 8,
+            thickness_samples: 4,
             roughness: 0.8,
         }
     }
@@ -93,7 +96,7 @@ impl Default for BakeOptions {
 
 impl Default for Occlusion {
     fn default() -> Self {
-        Self { samples: 8, distance: 0.25 }
+        Self { samples: 4, distance: 0.25 }
     }
 }
 

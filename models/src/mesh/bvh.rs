@@ -86,14 +86,38 @@ impl Bvh {
             if t < f32::INFINITY && accept(self.faces[i], -triangle.ng) { t } else { f32::INFINITY }
         });
         let i = hit.primitive_id as usize;
-        let triangle = self.triangles.get(i)?;
-        let [v, w] = triangle.compute_barycentric(&ray).clamp(glam::Vec2::ZERO, glam::Vec2::ONE).to_array();
+        (i < self.triangles.len()).then(|| self.hit(&ray, i, hit.t))
+    }
+
+    fn hit(&self, ray: &Ray, i: usize, distance: f32) -> SurfacePoint {
+        let weights = self.triangles[i].compute_barycentric(ray);
+        let [v, w] = weights.clamp(glam::Vec2::ZERO, glam::Vec2::ONE).to_array();
         let barycentric = Vec3::new((1.0 - v - w).max(0.0), v, w);
-        Some(SurfacePoint {
-            face: self.faces[i],
-            barycentric: barycentric / barycentric.element_sum(),
-            distance: hit.t,
-        })
+        SurfacePoint { face: self.faces[i], barycentric: barycentric / barycentric.element_sum(), distance }
+    }
+
+    /// Of the points within `reach` metres of `middle` along the line in unit `direction`,
+    /// either way, the one nearest to `middle`; `accept` as in `cast`. One walk through the
+    /// tree, which pays while `reach` is small: nothing shortens the line on the way.
+    pub fn nearest_on_line(
+        &self,
+        middle: Vec3,
+        direction: Vec3,
+        reach: f32,
+        accept: impl Fn(u32, Vec3A) -> bool,
+    ) -> Option<SurfacePoint> {
+        let ray = ray(middle - direction * reach, direction, 2.0 * reach)?;
+        let mut best: Option<(usize, f32)> = None;
+        self.tree.ray_traverse_anyhit(ray, |ray, i| {
+            let triangle = &self.triangles[i];
+            let t = triangle.intersect(ray);
+            let distance = (t - reach).abs();
+            let is_nearer = best.is_none_or(|(_, least)| distance < least);
+            if t < f32::INFINITY && is_nearer && accept(self.faces[i], -triangle.ng) {
+                best = Some((i, distance));
+            }
+        });
+        best.map(|(i, distance)| self.hit(&ray, i, distance))
     }
 
     /// Whether the ray with 0 <= t <= `reach` meets any triangle.
@@ -254,6 +278,12 @@ mod tests {
                     assert!((hit.distance - slow).abs() < 1e-5, "{} {slow}", hit.distance);
                     assert!(at(&mesh, &hit).distance(origin + direction * hit.distance) < 1e-5);
                     assert!(bvh.cast(origin, direction, hit.distance * 0.999, any).is_none());
+                    // From beside the hit, looked for both ways along the line.
+                    let middle = origin + direction * (hit.distance + random.f32() * 0.02 - 0.01);
+                    let nearest = bvh.nearest_on_line(middle, direction, 0.02, any).unwrap();
+                    let one_way = |d: Vec3| bvh.cast(middle, d, 0.02, any).map_or(f32::INFINITY, |hit| hit.distance);
+                    let want = one_way(direction).min(one_way(-direction));
+                    assert!((nearest.distance - want).abs() < 1e-5, "{} {want}", nearest.distance);
                 }
                 None => {
                     n_misses += 1;

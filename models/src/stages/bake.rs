@@ -73,7 +73,7 @@ pub const STAGE: Stage = Stage {
             id: "samples",
             doc: "Rays from each texel for occlusion and thickness; the 16 texels around share theirs.",
             unit: "",
-            kind: ParamKind::Int { default: 8, min: 1, max: 64 },
+            kind: ParamKind::Int { default: 4, min: 1, max: 64 },
         },
         Param {
             id: "occlusion-distance",

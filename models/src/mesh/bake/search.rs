@@ -56,9 +56,18 @@ impl<'a> Search<'a> {
         let accept =
             |face: u32, face_normal: Vec3A| face_normal.dot(normal) > 0.0 || self.details.is_double_sided(face);
         let mut best = last.and_then(|face| self.along_normal(face, low, accept));
-        for direction in [low.normal, -low.normal] {
-            let reach = best.map_or(self.cage, |best| best.distance);
-            best = self.bvh.cast(low.position, direction, reach, accept).filter(|hit| hit.distance < reach).or(best);
+        match best {
+            Some(known) => {
+                let nearer = self.bvh.nearest_on_line(low.position, low.normal, known.distance, accept);
+                best = nearer.filter(|hit| hit.distance < known.distance).or(best);
+            }
+            None => {
+                for direction in [low.normal, -low.normal] {
+                    let reach = best.map_or(self.cage, |best: SurfacePoint| best.distance);
+                    let hit = self.bvh.cast(low.position, direction, reach, accept);
+                    best = hit.filter(|hit| hit.distance < reach).or(best);
+                }
+            }
         }
         let found = best
             .or_else(|| self.bvh.closest(low.position, 4.0 * self.cage, accept))

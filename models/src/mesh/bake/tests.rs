@@ -183,7 +183,7 @@ fn unlit(mesh: &Mesh, texture: &RgbaImage, back: Vec3, side: u32) -> Vec<Vec3> {
 
 fn checker(size: u32, cell: u32) -> RgbaImage {
     RgbaImage::from_fn(size, size, |x, y| {
-        if (x / cell + y / cell) % 2 == 0 { Rgba([230, 60, 40, 255]) } else { Rgba([30, 90, 200, 255]) }
+        if (x / cell + y / cell).is_multiple_of(2) { Rgba([230, 60, 40, 255]) } else { Rgba([30, 90, 200, 255]) }
     })
 }
 
@@ -258,6 +258,7 @@ fn nothing_darkens_the_outside_of_a_ball_and_the_inside_of_a_box_is_black() {
     let options = BakeOptions {
         occlusion: Some(Occlusion { samples: 4, distance: 1.0 }),
         extras: vec![Extra::Thickness],
+        thickness_samples: 8,
         ..small()
     };
     let maps = baked(&ball, &BakeSource { high: None, color: ColorSource::High }, &options);

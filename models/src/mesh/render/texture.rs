@@ -27,7 +27,7 @@ impl Encoding {
         }
     }
 
-    fn from_linear(self, value: f32) -> u8 {
+    fn encode(self, value: f32) -> u8 {
         match self {
             Encoding::Srgb(srgb) => srgb.from_linear(value),
             Encoding::Linear => (value * 255.0 + 0.5) as u8,
@@ -93,7 +93,7 @@ impl Level {
                 let (left, right) = (2 * x, (2 * x + 1).min(self.width - 1));
                 for k in 0..3 {
                     let four = [upper[left][k], upper[right][k], lower[left][k], lower[right][k]];
-                    pixel[k] = encoding.from_linear(four.iter().map(|v| encoding.to_linear(*v)).sum::<f32>() / 4.0);
+                    pixel[k] = encoding.encode(four.iter().map(|v| encoding.to_linear(*v)).sum::<f32>() / 4.0);
                 }
             }
         });
