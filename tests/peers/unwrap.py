@@ -162,7 +162,7 @@ def measure(corners, uvs, faces):
     chart = connected_components(links, directed=False)[1][faces[:, 0]]
     chart, sizes = np.unique(chart, return_inverse=True, return_counts=True)[1:]
     # A whole chart may be mirrored; within it all must turn the same way.
-    up, down = (np.bincount(chart[ok], side[ok], len(sizes)) for side in (signed > 0, signed < 0))
+    upright, mirrored = (np.bincount(chart[ok], side[ok], len(sizes)) for side in (signed > 0, signed < 0))
 
     # Edges by the positions of their ends; cut where the vertices differ.
     place = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(-1, 3)
@@ -182,7 +182,7 @@ def measure(corners, uvs, faces):
         "deviation": np.sqrt((weight * (density - mean) ** 2).sum()) / mean,
         "seams": length[1:][cut].sum() / np.sqrt(area.sum()),
         "coverage": np.abs(signed).sum(),
-        "flipped": int(np.minimum(up, down).sum()),
+        "flipped": int(np.minimum(upright, mirrored).sum()),
     }
 
 
