@@ -14,6 +14,7 @@ use crate::{
     error::StageError,
     image::{fill::fill_unknown, srgb::Srgb},
     mesh::{
+        Mesh,
         bvh::SurfacePoint,
         raster::NOTHING,
         textured::{AlphaMode, Material, details::Detail},
@@ -45,6 +46,10 @@ pub struct Bake<'a> {
     /// For each vertex of the high mesh; empty unless asked for.
     curvatures: Vec<f32>,
     charts: Vec<u32>,
+    /// Lowest corner and longest side of the low mesh's bounding box.
+    low_box: (Vec3, f32),
+    /// Longest side of the high mesh's bounding box.
+    high_side: f32,
     sky: Rays,
     inwards: Rays,
     srgb: Srgb,
@@ -141,6 +146,8 @@ impl<'a> Bake<'a> {
                 Vec::new()
             },
             charts: layout.charts(),
+            low_box: corner_and_side(layout.mesh),
+            high_side: corner_and_side(&search.high.mesh).1,
             sky: Rays::new(options.occlusion.map_or(1, |o| o.samples)),
             inwards: Rays::new(options.thickness_samples),
             srgb: Srgb::tables(),
@@ -274,7 +281,7 @@ impl<'a> Bake<'a> {
             }
         }
         if self.options.extras.contains(&Extra::Thickness) {
-            let most = self.longest_side();
+            let most = self.high_side;
             strip.thickness[texel] = byte(self.inwards.thickness(self.search, place, &at, most) / most);
         }
     }
@@ -302,8 +309,7 @@ impl<'a> Bake<'a> {
             // Follows when it has been blended.
             Kind::Extra(Extra::Thickness) => [0; 3],
             Kind::Extra(Extra::Position) => {
-                let (low, high) = self.layout.mesh.bounds().unwrap_or_default();
-                let side = (high - low).max_element().max(f32::MIN_POSITIVE);
+                let (low, side) = self.low_box;
                 ((sums.position / sums.n - low) / side).to_array().map(byte)
             }
             Kind::Extra(Extra::ObjectNormal) => sums.object_normal.normalize_or(Vec3::Z).to_array().map(signed),
@@ -332,11 +338,6 @@ impl<'a> Bake<'a> {
                 _ => {}
             }
         }
-    }
-
-    fn longest_side(&self) -> f32 {
-        let (low, high) = self.search.high.mesh.bounds().unwrap_or_default();
-        (high - low).max_element().max(f32::MIN_POSITIVE)
     }
 }
 
@@ -385,6 +386,12 @@ fn into_tangent_space(low: &LowPoint, normal: Vec3) -> Vec3 {
     let frame = Mat3::from_cols(along, bitangent, low.normal);
     // Tangent and normal in line say nothing about directions across.
     if frame.determinant().abs() < 1e-4 { Vec3::Z } else { (frame.inverse() * normal).normalize_or(Vec3::Z) }
+}
+
+/// Lowest corner and longest side of the bounding box; the side is above 0.
+fn corner_and_side(mesh: &Mesh) -> (Vec3, f32) {
+    let (low, high) = mesh.bounds().unwrap_or_default();
+    (low, (high - low).max_element().max(f32::MIN_POSITIVE))
 }
 
 /// 0..=1 to 0..=255; values outside are clamped.
