@@ -70,8 +70,8 @@ impl Runner for Stages {
         let mut encoded = Vec::new();
         for (slot, value) in stage.outputs(&asset) {
             cx.check_cancel().map_err(failure)?;
-            let value = value
-                .ok_or_else(|| internal(format!("stage `{}` did not write slot `{}`", stage.id, slot.id())))?;
+            let value =
+                value.ok_or_else(|| internal(format!("stage `{}` did not write slot `{}`", stage.id, slot.id())))?;
             encoded.push((slot, value.encode().map_err(failure)?));
         }
         let outputs = write_outputs(&self.blobs, &encoded)?;

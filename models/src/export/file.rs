@@ -58,7 +58,8 @@ pub fn write(scene: &Scene, options: &Options) -> Result<Vec<u8>, StageError> {
         true => fitted(scene.maps, options, &mut notes),
         false => Cow::Borrowed(scene.maps),
     };
-    if !options.format.holds_textures() && !(scene.lods.is_empty() && scene.collider.is_empty()) {
+    let has_more = !scene.lods.is_empty() || !scene.collider.is_empty();
+    if has_more && !options.format.holds_textures() {
         notes.push(format!("{} holds one mesh: levels of detail and colliders are left out", options.format.id()));
     }
     if options.format.holds_textures() && options.preset.lods == Place::LeftOut && !scene.lods.is_empty() {

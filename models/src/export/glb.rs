@@ -12,8 +12,7 @@
 //! name. All others are in scenes of their own, named like their node, so that
 //! nothing lies on top of the object and importers still find them.
 //!
-//! `TANGENT` is left out: glTF then prescribes MikkTSpace tangents from positions,
-//! normals and UVs, which is what normal maps are baked with.
+//! With a normal map there are `TANGENT`s, as MikkTSpace makes them.
 //!
 //! The record travels in `asset.extras.meshkiln`. Two digests in it prove that
 //! the file is as we wrote it (ownership.rs): `bin_sha256` over the BIN chunk,

@@ -192,23 +192,30 @@ impl Number for u32 {
 /// A blob in the making.
 #[derive(Default)]
 struct Writer<'a> {
-    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: Vec<Tensor<'a>>,
+}
+
+struct Tensor<'a> {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Cow<'a, [u8]>,
 }
 
 impl<'a> Writer<'a> {
     fn add<T: Number>(&mut self, name: impl Into<String>, shape: Vec<usize>, values: impl IntoIterator<Item = T>) {
         let bytes: Vec<u8> = values.into_iter().flat_map(T::to_le).collect();
-        self.tensors.push((name.into(), T::DTYPE, shape, bytes.into()));
+        self.tensors.push(Tensor { name: name.into(), dtype: T::DTYPE, shape, data: bytes.into() });
     }
 
     fn add_bytes(&mut self, name: impl Into<String>, shape: Vec<usize>, bytes: impl Into<Cow<'a, [u8]>>) {
-        self.tensors.push((name.into(), Dtype::U8, shape, bytes.into()));
+        self.tensors.push(Tensor { name: name.into(), dtype: Dtype::U8, shape, data: bytes.into() });
     }
 
     fn finish(self) -> Result<Vec<u8>, StageError> {
         let internal = |e: safetensors::SafeTensorError| StageError::internal(e.to_string());
         let mut views = Vec::with_capacity(self.tensors.len());
-        for (name, dtype, shape, data) in &self.tensors {
+        for Tensor { name, dtype, shape, data } in &self.tensors {
             views.push((name, TensorView::new(*dtype, shape.clone(), data).map_err(internal)?));
         }
         safetensors::serialize(views, None::<HashMap<String, String>>).map_err(internal)

@@ -19,19 +19,22 @@ pub const STAGE: Stage = Stage {
     writes: &[Slot::Collider],
     may_write: &[Slot::Notes],
     engines: &[
-        Engine { id: "hull", doc: "One convex piece around everything: the quickest to collide with.", net: None, params: &[] },
+        Engine {
+            id: "hull",
+            doc: "One convex piece around everything: the quickest to collide with.",
+            net: None,
+            params: &[],
+        },
         Engine {
             id: "pieces",
             doc: "Several convex pieces that follow hollows and holes.",
             net: None,
-            params: &[
-                Param {
-                    id: "max-pieces",
-                    doc: "At most this many pieces.",
-                    unit: "",
-                    kind: ParamKind::Int { default: 8, min: 1, max: 64 },
-                },
-            ],
+            params: &[Param {
+                id: "max-pieces",
+                doc: "At most this many pieces.",
+                unit: "",
+                kind: ParamKind::Int { default: 8, min: 1, max: 64 },
+            }],
         },
     ],
     params: &[

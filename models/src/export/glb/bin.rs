@@ -2,7 +2,10 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::{error::StageError, mesh::Mesh};
+use crate::{
+    error::StageError,
+    mesh::{Mesh, tangents::vertex_tangents},
+};
 
 pub const ARRAY_BUFFER: u32 = 34962;
 pub const ELEMENT_ARRAY_BUFFER: u32 = 34963;
@@ -53,6 +56,13 @@ impl Bin {
     pub fn normals(&mut self, mesh: &Mesh) -> usize {
         let view = self.add(floats(mesh.normals.iter().map(|n| n.to_array())), Some(ARRAY_BUFFER));
         self.accessor(view, FLOAT, mesh.normals.len(), "VEC3")
+    }
+
+    /// One tangent a vertex, see mesh/tangents.rs.
+    pub fn tangents(&mut self, mesh: &Mesh) -> usize {
+        let tangents = vertex_tangents(mesh);
+        let view = self.add(floats(tangents.iter().map(|t| t.to_array())), Some(ARRAY_BUFFER));
+        self.accessor(view, FLOAT, tangents.len(), "VEC4")
     }
 
     pub fn uvs(&mut self, mesh: &Mesh) -> usize {

@@ -16,7 +16,10 @@ use serde_json::{Value as Json, json};
 use super::bin::{
     ARRAY_BUFFER, Bin, ELEMENT_ARRAY_BUFFER, FLOAT, SHORT, UNSIGNED_INT, UNSIGNED_SHORT, has_short_indices,
 };
-use crate::{error::StageError, mesh::Mesh};
+use crate::{
+    error::StageError,
+    mesh::{Mesh, tangents::vertex_tangents},
+};
 
 pub const COMPRESSION: &str = "EXT_meshopt_compression";
 pub const QUANTIZATION: &str = "KHR_mesh_quantization";
@@ -77,6 +80,16 @@ pub fn add(bin: &mut Bin, mesh: &Mesh) -> Result<Compressed, StageError> {
     })
 }
 
+/// Tangents like normals; their sign is kept as it is. Index of the accessor.
+pub fn add_tangents(bin: &mut Bin, mesh: &Mesh) -> Result<usize, StageError> {
+    let tangents: Vec<[f32; 4]> = vertex_tangents(mesh).iter().map(|t| t.to_array()).collect();
+    let tangents: Vec<[i16; 4]> = meshopt::encode_filter_oct(&tangents, NORMAL_BITS);
+    let view = attribute(bin, &tangents, Some("OCTAHEDRAL"))?;
+    let accessor = bin.accessor(view, SHORT, tangents.len(), "VEC4");
+    bin.accessors[accessor]["normalized"] = json!(true);
+    Ok(accessor)
+}
+
 fn attribute<T>(bin: &mut Bin, vertices: &[T], filter: Option<&str>) -> Result<usize, StageError> {
     let packed = meshopt::encode_vertex_buffer_level(vertices, LEVEL, Some(VERTEX_CODEC)).map_err(failed)?;
     let stride = size_of::<T>();
@@ -84,7 +97,7 @@ fn attribute<T>(bin: &mut Bin, vertices: &[T], filter: Option<&str>) -> Result<u
     if let Some(filter) = filter {
         packing["filter"] = json!(filter);
     }
-    let view = add_view(bin, &packed, stride * vertices.len(), packing);
+    let view = add_view(bin, &packed, size_of_val(vertices), packing);
     bin.views[view]["byteStride"] = json!(stride);
     bin.views[view]["target"] = json!(ARRAY_BUFFER);
     Ok(view)

@@ -53,7 +53,7 @@ pub fn write_scene(scene: &Scene, style: &Style) -> Result<Vec<u8>, StageError> 
         return Err(StageError::internal("a GLB cannot hold DDS textures"));
     }
     let mut bin = Bin::default();
-    let mut nodes = Nodes::default();
+    let mut nodes = Nodes { tangents: scene.maps.normal.is_some(), ..Nodes::default() };
     let names = &style.preset.names;
     let object = names.object(scene.name, scene.lods.len());
     nodes.add_textured(&mut bin, scene.mesh, &object, style)?;
@@ -110,6 +110,8 @@ pub fn write_scene(scene: &Scene, style: &Style) -> Result<Vec<u8>, StageError> 
 /// Nodes with their meshes, one primitive each, and the scenes that hold them.
 #[derive(Default)]
 struct Nodes {
+    /// Readers need them with a normal map, and do not agree on their own.
+    tangents: bool,
     nodes: Vec<Json>,
     meshes: Vec<Json>,
     scenes: Vec<Json>,
@@ -119,15 +121,21 @@ impl Nodes {
     /// Index of the new node.
     fn add_textured(&mut self, bin: &mut Bin, mesh: &Mesh, name: &str, style: &Style) -> Result<usize, StageError> {
         if style.compress {
-            let packed = compress::add(bin, mesh)?;
+            let mut packed = compress::add(bin, mesh)?;
+            if self.tangents {
+                packed.attributes["TANGENT"] = json!(compress::add_tangents(bin, mesh)?);
+            }
             let primitive = json!({ "attributes": packed.attributes, "indices": packed.indices, "material": 0 });
             let node = self.add(name, primitive);
             self.nodes[node]["translation"] = json!(packed.translation);
             self.nodes[node]["scale"] = json!([packed.scale, packed.scale, packed.scale]);
             return Ok(node);
         }
-        let attributes =
+        let mut attributes =
             json!({ "POSITION": bin.positions(mesh)?, "NORMAL": bin.normals(mesh), "TEXCOORD_0": bin.uvs(mesh) });
+        if self.tangents {
+            attributes["TANGENT"] = json!(bin.tangents(mesh));
+        }
         let primitive = json!({ "attributes": attributes, "indices": bin.indices(mesh), "material": 0 });
         Ok(self.add(name, primitive))
     }

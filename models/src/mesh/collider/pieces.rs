@@ -34,7 +34,10 @@ pub fn decompose(mesh: &Mesh, used: &[Vec3], options: &ColliderOptions) -> Resul
     let concavity = concavity.clamp(CONCAVITY.0, CONCAVITY.1);
     let sets = voxel_parts(mesh, used, concavity, options.max_pieces as u32).unwrap_or_else(|| vec![used.to_vec()]);
     let pieces = sets.iter().map(|points| Piece::of(points)).collect::<Result<Vec<_>, _>>()?;
-    Ok(merge(pieces, options.max_pieces, 0.1 * concavity as f64 * whole_volume)?.into_iter().map(|p| p.points).collect())
+    Ok(merge(pieces, options.max_pieces, 0.1 * concavity as f64 * whole_volume)?
+        .into_iter()
+        .map(|p| p.points)
+        .collect())
 }
 
 /// `None` where V-HACD gives up.
