@@ -194,8 +194,10 @@ mod tests {
             ("prop.toml", "doc = \"ours\"\nrecipe = \"prop\"\n[set.simplify]\ntriangles = 777\n"),
         ]);
         let names: Vec<_> = recipes.list().into_iter().map(|r| (r.name, r.path.is_some())).collect();
-        let expected = [("barrels", true), ("cutout", false), ("draft", false), ("prop", true)];
-        assert_eq!(names, expected.map(|(name, users)| (name.to_owned(), users)));
+        let mut expected: Vec<_> = BUILT_IN.iter().map(|(name, _)| (name.to_string(), *name == "prop")).collect();
+        expected.push(("barrels".to_owned(), true));
+        expected.sort();
+        assert_eq!(names, expected);
         let ours = recipes.get("prop").unwrap();
         assert!(ours.text.contains("ours"));
         assert!(ours.plan.to_string().contains("777"));
@@ -233,7 +235,7 @@ mod tests {
         let (_config, recipes) = recipes(&[("barrels.toml", "recipe = \"draft\"\n")]);
         let error = recipes.find("../../etc/passwd").unwrap_err();
         assert_eq!(error.message, "there is no recipe `../../etc/passwd`");
-        assert_eq!(error.hint, "one of: barrels, cutout, draft, prop");
+        assert_eq!(error.hint, "one of: analyze, barrels, compare, cutout, draft, hero, mobile, optimize, prop");
     }
 
     #[test]

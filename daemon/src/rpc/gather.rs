@@ -27,7 +27,7 @@ pub fn mesh(path: &Path) -> Result<Option<Bundle>, CallError> {
     let mut file = source::open_any_size(path)?;
     let mut head = Vec::new();
     read(&mut file, path, 64, &mut head)?;
-    if sniff_picture(&head) != Kind::Unknown {
+    if matches!(sniff_picture(&head), Kind::Picture(_)) {
         return Ok(None);
     }
     let bytes = file.metadata().map_or(0, |found| found.len());

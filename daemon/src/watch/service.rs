@@ -141,7 +141,7 @@ impl Service {
             message: format!("there is no recipe `{recipe}`"),
             hint: "`meshkiln recipes` lists them".to_owned(),
         })?;
-        if !found.steps.first().is_some_and(|step| step.stage == "decode") {
+        if found.steps.first().is_none_or(|step| step.stage != "decode") {
             return Err(Refusal {
                 kind: ErrorKind::InvalidInput,
                 message: format!("recipe `{recipe}` is not for pictures, which is what is watched for"),

@@ -51,18 +51,20 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshkilnd"));
         command.args(["--device", "fake"]).env(HOME_VARIABLE, home.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().unwrap();
+        let mut daemon =
+            Daemon { process: command.spawn().unwrap(), door: Door { port: 0, token: String::new() }, home };
+        let announced = daemon.home.path().join("runtime").join("daemon.json");
         let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let path = home.path().join("runtime").join("daemon.json");
-            let file = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<RuntimeFile>(&bytes).ok());
+        let file = loop {
+            let file = fs::read(&announced).ok().and_then(|bytes| serde_json::from_slice::<RuntimeFile>(&bytes).ok());
             if let Some(file) = file {
-                let port = file.url.rsplit_once(':').unwrap().1.parse().unwrap();
-                return Daemon { process, door: Door { port, token: file.token }, home };
+                break file;
             }
             assert!(Instant::now() < deadline, "the daemon does not serve");
             thread::park_timeout(Duration::from_millis(5));
-        }
+        };
+        daemon.door = Door { port: file.url.rsplit_once(':').unwrap().1.parse().unwrap(), token: file.token };
+        daemon
     }
 
     /// A job of its own kind, so that nothing of it is known already; its stages

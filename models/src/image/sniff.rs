@@ -44,7 +44,9 @@ pub fn sniff(head: &[u8]) -> Kind {
         [b'%', b'P', b'D', b'F', ..] => refused("a PDF document", AS_PNG),
         [b'D', b'D', b'S', b' ', ..] => refused("a DDS texture", AS_PNG),
         [0, 0, 1 | 2, 0, ..] if head.len() > 5 && head[5] == 0 && head[4] > 0 => refused("an icon", AS_PNG),
-        [b'g', b'l', b'T', b'F', ..] => refused("a GLB model", "give a picture of the object"),
+        [b'g', b'l', b'T', b'F', ..] => {
+            refused("a GLB model", "give a picture of the object, or use recipe optimize, which reads meshes")
+        }
         _ if is_svg(head) => refused("an SVG drawing", AS_PNG),
         _ => Kind::Unknown,
     }

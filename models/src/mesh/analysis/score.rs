@@ -93,7 +93,8 @@ fn uvs(a: &Analysis) -> f64 {
         Cost { measure: (layout.density.deviation - 0.05).max(0.0), presence: 0.0, half: 0.60 },
         Cost { measure: faces(layout.n_flipped), presence: 0.05, half: 0.10 },
         Cost { measure: faces(layout.n_collapsed), presence: 0.10, half: 0.10 },
-        Cost { measure: faces(layout.n_charts.saturating_sub(1)), presence: 0.0, half: 0.15 },
+        // A box takes six, and so does whatever is made like one.
+        Cost { measure: faces(layout.n_charts.saturating_sub(6 * a.topology.n_components)), presence: 0.0, half: 0.15 },
         Cost { measure: unused, presence: 0.0, half: 0.90 },
     ])
 }
