@@ -45,7 +45,7 @@ pub enum Slot {
     Notes,
     /// What the gate measured. JSON.
     Report,
-    /// A picture of the asset. PNG.
+    /// A picture of the asset. PNG, or what `preview.format` says of one that turns.
     Preview,
 }
 

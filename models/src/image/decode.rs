@@ -71,7 +71,7 @@ fn decode_with(bytes: &[u8], values: Values) -> Result<Decoded, StageError> {
             return Err(StageError::new(
                 StageErrorKind::Unsupported,
                 "this is not a picture format that is read",
-                "give a PNG, JPEG, WebP, BMP, TIFF or GIF file",
+                "give a PNG, JPEG, WebP, BMP, TIFF or GIF file; meshes go to recipe optimize",
             ));
         }
     };
