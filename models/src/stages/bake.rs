@@ -124,7 +124,10 @@ fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError>
         )
     })?;
     let options = options(cx);
-    if let Ok(high) = asset.high() {
+    let wants_high = options.normal || options.occlusion.is_some() || !options.extras.is_empty();
+    if let Ok(high) = asset.high()
+        && wants_high
+    {
         let source = BakeSource { high: Some(&high), color: ColorSource::Picture { cutout: &cutout, front } };
         return bake(mesh, &source, &options, &|done, total| cx.step(done, total));
     }
