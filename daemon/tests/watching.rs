@@ -310,7 +310,7 @@ fn unfinished_pictures_are_never_fired_and_finished_ones_once() {
     let start = Instant::now();
     for (at, path, chunk, put) in steps {
         while start.elapsed() < at {
-            std::thread::park_timeout(at - start.elapsed());
+            std::thread::park_timeout(at.saturating_sub(start.elapsed()));
         }
         match put {
             Put::Anew => fs::write(&path, chunk).unwrap(),
