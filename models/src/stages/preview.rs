@@ -4,8 +4,6 @@
 //! picture or a sheet, as `format` says. An animated PNG is a PNG, too: what
 //! knows nothing of animation shows its first frame.
 
-use std::time::Duration;
-
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
@@ -117,7 +115,7 @@ fn turning(cx: &StageCx, content: &GlbContent, look: &Look, n: u32) -> Result<Ve
     };
     let frames = turntable::frames(&content.mesh, &content.maps, look, n).enumerate();
     let frames = frames.map(|(i, frame)| cx.step(i as u32 + 2, n + 3).map(|()| frame));
-    turntable::encode(frames, Duration::from_secs_f64(cx.float("turn")), format)
+    turntable::encode(frames, (cx.float("turn") * 1000.0).round() as u32, format)
 }
 
 #[cfg(test)]

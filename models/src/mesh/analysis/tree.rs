@@ -4,8 +4,6 @@
 //! Boxes by `obvhs` (PLOC, Meister and Bittner 2018); the same mesh always gives
 //! the same tree. About 100 bytes a triangle.
 
-use std::time::Duration;
-
 use glam::{DVec3, Vec3, Vec3A};
 use obvhs::{
     BvhBuildParams,
@@ -40,7 +38,7 @@ impl Tree {
         let (triangles, corners): (Vec<u32>, Vec<_>) =
             all.filter(|(_, c)| c.iter().all(|p| p.is_finite())).map(|(i, c)| (i as u32, c)).unzip();
         let boxes: Vec<Aabb> = corners.iter().map(|c| Aabb::from_points(&c.map(Vec3A::from))).collect();
-        let mut unused = Duration::ZERO;
+        let mut unused = Default::default();
         let boxes = build_bvh2(&boxes, BvhBuildParams::very_fast_build(), &mut unused);
         Tree { boxes, corners, triangles }
     }

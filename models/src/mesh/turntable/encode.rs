@@ -1,7 +1,5 @@
 //! Frames to one file: a moving picture, or a sheet.
 
-use std::time::Duration;
-
 use ::image::{
     Delay, Frame, RgbaImage,
     codecs::gif::{GifEncoder, Repeat},
@@ -32,24 +30,24 @@ const WEBP_METHOD: i32 = 2;
 const GIF_SPEED: i32 = 10;
 
 /// One file of all `frames`, of which there is at least one, all of one size
-/// within 1..=16383 pixels. They repeat forever; one turn takes `turn`. All but
+/// within 1..=16383 pixels. They repeat forever; one turn takes `turn_ms`. All but
 /// APNG and GIF hold the frames in memory.
 pub fn encode(
     frames: impl ExactSizeIterator<Item = Rendered>,
-    turn: Duration,
+    turn_ms: u32,
     format: Format,
 ) -> Result<Vec<u8>, StageError> {
     match format {
-        Format::Apng => apng(frames, turn),
-        Format::Gif => gif(frames, turn),
-        Format::WebP => web_p(frames, turn),
+        Format::Apng => apng(frames, turn_ms),
+        Format::Gif => gif(frames, turn_ms),
+        Format::WebP => web_p(frames, turn_ms),
         Format::Sheet => sheet(frames),
     }
 }
 
 type Rendered = Result<RgbaImage, StageError>;
 
-fn apng(mut frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> Result<Vec<u8>, StageError> {
+fn apng(mut frames: impl ExactSizeIterator<Item = Rendered>, turn_ms: u32) -> Result<Vec<u8>, StageError> {
     let failed = |e: png::EncodingError| StageError::internal(format!("cannot encode APNG: {e}"));
     let n = frames.len() as u32;
     let first = frames.next().ok_or_else(no_frames)??;
@@ -61,7 +59,7 @@ fn apng(mut frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> 
     encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
     encoder.set_compression(png::Compression::Balanced);
     encoder.set_animated(n, 0).map_err(failed)?;
-    let milliseconds = (turn.as_millis() as u32 / n).clamp(1, u32::from(u16::MAX)) as u16;
+    let milliseconds = (turn_ms / n).clamp(1, u32::from(u16::MAX)) as u16;
     encoder.set_frame_delay(milliseconds, 1000).map_err(failed)?;
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(first.as_raw()).map_err(failed)?;
@@ -72,12 +70,12 @@ fn apng(mut frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> 
     Ok(bytes)
 }
 
-fn gif(frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> Result<Vec<u8>, StageError> {
+fn gif(frames: impl ExactSizeIterator<Item = Rendered>, turn_ms: u32) -> Result<Vec<u8>, StageError> {
     let failed = |e: ::image::ImageError| StageError::internal(format!("cannot encode GIF: {e}"));
     if frames.len() == 0 {
         return Err(no_frames());
     }
-    let delay = Delay::from_saturating_duration(turn / frames.len() as u32);
+    let delay = Delay::from_numer_denom_ms(turn_ms, frames.len() as u32);
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
     encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
@@ -94,7 +92,7 @@ fn gif(frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> Resul
     Ok(bytes)
 }
 
-fn web_p(frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> Result<Vec<u8>, StageError> {
+fn web_p(frames: impl ExactSizeIterator<Item = Rendered>, turn_ms: u32) -> Result<Vec<u8>, StageError> {
     let failed = |what: String| StageError::internal(format!("cannot encode WebP: {what}"));
     let frames = frames.collect::<Result<Vec<_>, _>>()?;
     let Some((width, height)) = frames.first().map(RgbaImage::dimensions) else { return Err(no_frames()) };
@@ -103,7 +101,7 @@ fn web_p(frames: impl ExactSizeIterator<Item = Rendered>, turn: Duration) -> Res
     config.method = WEBP_METHOD;
     let mut encoder = webp::AnimEncoder::new(width, height, &config);
     encoder.set_loop_count(0);
-    let milliseconds = (turn.as_millis() as usize / frames.len()).clamp(1, 60_000);
+    let milliseconds = (turn_ms as usize / frames.len()).clamp(1, 60_000);
     for (i, frame) in frames.iter().enumerate() {
         let at = (i * milliseconds) as i32;
         encoder.add_frame(webp::AnimFrame::from_rgba(frame.as_raw(), width, height, at));
@@ -150,7 +148,7 @@ mod tests {
     }
 
     fn encoded(pictures: &[RgbaImage], format: Format) -> Vec<u8> {
-        encode(pictures.iter().cloned().map(Ok), Duration::from_millis(500), format).unwrap()
+        encode(pictures.iter().cloned().map(Ok), 500, format).unwrap()
     }
 
     /// Largest difference of any channel.
@@ -162,7 +160,8 @@ mod tests {
         let frames = frames.collect_frames().unwrap();
         assert_eq!(frames.len(), 5);
         for (frame, wanted) in frames.iter().zip(pictures()) {
-            assert_eq!(Duration::from(frame.delay()), Duration::from_millis(100));
+            let (milliseconds, per) = frame.delay().numer_denom_ms();
+            assert_eq!(milliseconds, 100 * per);
             assert!(apart(frame.buffer(), &wanted) <= most, "{}", apart(frame.buffer(), &wanted));
         }
     }
@@ -204,10 +203,10 @@ mod tests {
     fn no_frames_and_a_failing_frame_are_errors() {
         for format in [Format::Apng, Format::Gif, Format::WebP, Format::Sheet] {
             let failing = [Ok(pictures().remove(0)), Err(StageError::cancelled())];
-            let error = encode(failing.into_iter(), Duration::from_secs(1), format).expect_err("cancelled");
+            let error = encode(failing.into_iter(), 1000, format).expect_err("cancelled");
             assert_eq!(error.message, "cancelled");
             let none: [Rendered; 0] = [];
-            assert!(encode(none.into_iter(), Duration::from_secs(1), format).is_err());
+            assert!(encode(none.into_iter(), 1000, format).is_err());
         }
     }
 }
