@@ -6,7 +6,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::{error::StageError, stage::Settings};
+use crate::{
+    error::StageError,
+    nets::{Net, Nets, Precision},
+    stage::Settings,
+};
 
 /// Set once, from any thread; stages look at it between steps of their work.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +39,8 @@ pub struct StageCx<'a> {
     pub settings: &'a Settings,
     pub cancel: CancelToken,
     pub progress: &'a (dyn Fn(Progress) + Sync),
+    /// Networks of the device the stage runs on.
+    pub nets: &'a dyn Nets,
 }
 
 impl StageCx<'_> {
@@ -47,6 +53,13 @@ impl StageCx<'_> {
 
     pub fn check_cancel(&self) -> Result<(), StageError> {
         if self.cancel.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
+    }
+
+    /// The network that `N` names, warm, in `precision` or what suits the device best.
+    pub fn net<N: Net>(&self, precision: Option<Precision>) -> Result<Arc<N>, StageError> {
+        let handle = self.nets.net(N::ID, precision)?;
+        let other = || StageError::internal(format!("network `{}` was loaded as another kind of net", N::ID));
+        handle.get().ok_or_else(other)
     }
 
     /// Settings are complete and checked before a stage runs (recipe.rs), so a

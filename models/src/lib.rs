@@ -7,9 +7,12 @@
 pub mod cx;
 pub mod error;
 pub mod export;
+pub mod field;
 pub mod image;
 pub mod import;
 pub mod mesh;
+pub mod nets;
+pub mod ops;
 pub mod recipe;
 pub mod run;
 pub mod slot;

@@ -4,6 +4,7 @@
 use crate::{
     cx::{CancelToken, Progress, StageCx},
     error::StageError,
+    nets::{Nets, NoNets},
     recipe::{Plan, PlannedStep},
     slot::Asset,
     stage,
@@ -27,15 +28,27 @@ pub fn run_plan(
     cancel: &CancelToken,
     progress: &(dyn Fn(&'static str, Progress) + Sync),
 ) -> Result<(), RunError> {
+    run_plan_with(&NoNets, plan, asset, cancel, progress)
+}
+
+/// `run_plan` for plans whose engines need networks.
+pub fn run_plan_with(
+    nets: &dyn Nets,
+    plan: &Plan,
+    asset: &mut Asset,
+    cancel: &CancelToken,
+    progress: &(dyn Fn(&'static str, Progress) + Sync),
+) -> Result<(), RunError> {
     for step in &plan.steps {
         progress(step.stage, Progress { done: 0, total: 1 });
-        run_step(step, asset, cancel, progress).map_err(|source| RunError { stage: step.stage, source })?;
+        run_step(nets, step, asset, cancel, progress).map_err(|source| RunError { stage: step.stage, source })?;
         progress(step.stage, Progress { done: 1, total: 1 });
     }
     Ok(())
 }
 
 fn run_step(
+    nets: &dyn Nets,
     step: &PlannedStep,
     asset: &mut Asset,
     cancel: &CancelToken,
@@ -54,6 +67,7 @@ fn run_step(
         settings: &step.settings,
         cancel: cancel.clone(),
         progress: &|counted| progress(step.stage, counted),
+        nets,
     };
     cx.check_cancel()?;
     (stage.run)(&cx, &mut seen)?;

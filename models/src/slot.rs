@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     error::StageError,
+    field::Field,
     image::png_io,
     mesh::{Maps, Mesh, textured::TexturedMesh},
 };
@@ -29,6 +30,8 @@ pub enum Slot {
     Image,
     /// The object alone: straight alpha, colours meaningful under the whole edge. PNG.
     Cutout,
+    /// Density and colour everywhere, before there is a mesh. safetensors, see `Field::to_bytes`.
+    Field,
     /// What details are taken from when the mesh is simpler. safetensors, see `TexturedMesh::to_bytes`.
     High,
     /// Geometry. safetensors, see `Mesh::to_bytes`.
@@ -55,6 +58,7 @@ impl Slot {
         Slot::Provenance,
         Slot::Image,
         Slot::Cutout,
+        Slot::Field,
         Slot::High,
         Slot::Mesh,
         Slot::Maps,
@@ -72,6 +76,7 @@ impl Slot {
             Slot::Provenance => "provenance",
             Slot::Image => "image",
             Slot::Cutout => "cutout",
+            Slot::Field => "field",
             Slot::High => "high",
             Slot::Mesh => "mesh",
             Slot::Maps => "maps",
@@ -98,6 +103,7 @@ impl Slot {
             )),
             Slot::Image | Slot::Cutout => Value::Image(Arc::new(png_io::decode_rgba(bytes)?)),
             Slot::Mesh => Value::Mesh(Arc::new(Mesh::from_bytes(bytes)?)),
+            Slot::Field => Value::Field(Arc::new(Field::from_bytes(bytes)?)),
             Slot::High => Value::High(Arc::new(TexturedMesh::from_bytes(bytes)?)),
             Slot::Maps => Value::Maps(Arc::new(Maps::from_bytes(bytes)?)),
             Slot::Lods | Slot::Collider => Value::Meshes(Mesh::list_from_bytes(bytes)?.into()),
@@ -111,6 +117,7 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// Straight alpha, sRGB, 8 bits.
     Image(Arc<RgbaImage>),
+    Field(Arc<Field>),
     Mesh(Arc<Mesh>),
     Meshes(Arc<[Mesh]>),
     High(Arc<TexturedMesh>),
@@ -123,6 +130,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => Ok(bytes.to_vec()),
             Value::Image(image) => png_io::encode_rgba(image),
+            Value::Field(field) => field.to_bytes(),
             Value::Mesh(mesh) => mesh.to_bytes(),
             Value::Meshes(meshes) => Mesh::list_to_bytes(meshes),
             Value::High(high) => high.to_bytes(),
@@ -136,6 +144,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => bytes.len(),
             Value::Image(image) => image.as_raw().len(),
+            Value::Field(field) => field.size(),
             Value::Mesh(mesh) => mesh.size(),
             Value::Meshes(meshes) => meshes.iter().map(Mesh::size).sum(),
             Value::High(high) => high.size(),
@@ -202,6 +211,14 @@ impl Asset {
         match self.get(slot) {
             Some(Value::Image(image)) => Ok(image.clone()),
             _ => Err(missing(slot)),
+        }
+    }
+
+    /// `None` where no stage made one.
+    pub fn field(&self) -> Option<Arc<Field>> {
+        match self.get(Slot::Field) {
+            Some(Value::Field(field)) => Some(field.clone()),
+            _ => None,
         }
     }
 

@@ -68,6 +68,7 @@ pub static STAGES: &[Stage] = &[
     stages::load::STAGE,
     stages::cutout::STAGE,
     stages::reconstruct::STAGE,
+    stages::surface::STAGE,
     stages::clean::STAGE,
     stages::simplify::STAGE,
     stages::unwrap::STAGE,

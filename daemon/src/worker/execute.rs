@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use meshkiln_models::{
     StageError, StageErrorKind,
     cx::StageCx,
+    nets::NoNets,
     slot::{Asset, Slot, Value},
 };
 
@@ -63,7 +64,7 @@ impl Runner for Stages {
             return Err(internal(format!("stage `{}` has no engine `{}`", stage.id, run.engine)));
         }
         let mut asset = self.load(run)?;
-        let cx = StageCx { engine: &run.engine, settings: &run.settings, cancel: cancel.clone(), progress: *progress };
+        let cx = StageCx { engine: &run.engine, settings: &run.settings, cancel: cancel.clone(), progress: *progress, nets: &NoNets };
         cx.check_cancel().map_err(failure)?;
         (stage.run)(&cx, &mut asset).map_err(failure)?;
 

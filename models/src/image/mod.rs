@@ -2,6 +2,7 @@
 //!
 //! Pixels are 8-bit sRGB with straight alpha, row by row from the top left.
 
+pub mod antialias;
 pub mod color;
 pub mod complete;
 pub mod decode;

@@ -20,6 +20,11 @@ static FROM_LINEAR: LazyLock<Vec<u8>> =
 static EXACT: LazyLock<Vec<f32>> =
     LazyLock::new(|| (0..=STEPS).map(|i| (encoded(i as f64 / STEPS as f64) * 255.0) as f32).collect());
 
+/// Linear light of an sRGB value, both 0..=1.
+pub fn to_linear(value: f32) -> f32 {
+    if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+}
+
 /// All tables, for tight loops.
 #[derive(Clone, Copy)]
 pub struct Srgb {

@@ -170,7 +170,7 @@ impl TexturedMesh {
 }
 
 /// Numbers that have little-endian bytes.
-trait Number: Copy {
+pub(crate) trait Number: Copy {
     const DTYPE: Dtype;
     fn to_le(self) -> [u8; 4];
 }
@@ -191,7 +191,7 @@ impl Number for u32 {
 
 /// A blob in the making.
 #[derive(Default)]
-struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     tensors: Vec<Tensor<'a>>,
 }
 
@@ -203,7 +203,7 @@ struct Tensor<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn add<T: Number>(&mut self, name: impl Into<String>, shape: Vec<usize>, values: impl IntoIterator<Item = T>) {
+    pub(crate) fn add<T: Number>(&mut self, name: impl Into<String>, shape: Vec<usize>, values: impl IntoIterator<Item = T>) {
         let bytes: Vec<u8> = values.into_iter().flat_map(T::to_le).collect();
         self.tensors.push(Tensor { name: name.into(), dtype: T::DTYPE, shape, data: bytes.into() });
     }
@@ -212,7 +212,7 @@ impl<'a> Writer<'a> {
         self.tensors.push(Tensor { name: name.into(), dtype: Dtype::U8, shape, data: bytes.into() });
     }
 
-    fn finish(self) -> Result<Vec<u8>, StageError> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>, StageError> {
         let internal = |e: safetensors::SafeTensorError| StageError::internal(e.to_string());
         let mut views = Vec::with_capacity(self.tensors.len());
         for Tensor { name, dtype, shape, data } in &self.tensors {
@@ -222,11 +222,11 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, StageError> {
+pub(crate) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, StageError> {
     SafeTensors::deserialize(bytes).map_err(|e| StageError::internal(format!("blob is not safetensors: {e}")))
 }
 
-fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, StageError> {
+pub(crate) fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, StageError> {
     let tensor = file.tensor(name).map_err(|e| StageError::internal(e.to_string()))?;
     if tensor.dtype() != dtype {
         return Err(StageError::internal(format!("tensor `{name}` is {:?}, not {dtype:?}", tensor.dtype())));
@@ -240,7 +240,7 @@ fn floats<const N: usize>(file: &SafeTensors, name: &str) -> Result<Vec<[f32; N]
     Ok(flat.as_chunks::<N>().0.to_vec())
 }
 
-fn words<const N: usize>(file: &SafeTensors, name: &str) -> Result<Vec<[u32; N]>, StageError> {
+pub(crate) fn words<const N: usize>(file: &SafeTensors, name: &str) -> Result<Vec<[u32; N]>, StageError> {
     let flat = tensor(file, name, Dtype::U32)?;
     let flat: Vec<u32> = flat.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
     Ok(flat.as_chunks::<N>().0.to_vec())

@@ -228,7 +228,7 @@ fn an_empty_cutout_is_no_object_and_a_hairline_is_one() {
 fn progress_counts_up_and_cancelling_stops() {
     let mut asset = Asset::default();
     asset.set_image(Slot::Cutout, RgbaImage::from_pixel(60, 60, Rgba([0, 0, 0, 255])));
-    let engine = &reconstruct::STAGE.engines[0];
+    let engine = reconstruct::STAGE.engine("inflate").unwrap();
     let settings = reconstruct::STAGE.params_of(engine).map(|p| (p.id.to_owned(), p.default())).collect();
     let seen = std::sync::Mutex::new(Vec::new());
     let cancel = CancelToken::default();
@@ -238,7 +238,7 @@ fn progress_counts_up_and_cancelling_stops() {
             cancel.cancel();
         }
     };
-    let cx = StageCx { engine: engine.id, settings: &settings, cancel: cancel.clone(), progress: &progress };
+    let cx = StageCx { engine: engine.id, settings: &settings, cancel: cancel.clone(), progress: &progress, nets: &crate::nets::NoNets };
     let error = (reconstruct::STAGE.run)(&cx, &mut asset).err().unwrap();
     assert_eq!(error.kind, StageErrorKind::Cancelled);
     assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 3]);

@@ -22,16 +22,16 @@ pub fn draw(width: u32, height: u32, inside: impl Fn(Vec2) -> bool) -> RgbaImage
     })
 }
 
-/// Runs one stage with its default engine and settings, except for `set`.
+/// Runs one stage with the first engine that needs no network and settings, except for `set`.
 pub fn run_stage(id: &str, asset: &mut Asset, set: &[(&str, f64)]) -> Result<(), StageError> {
     let stage = stage::find(id).unwrap();
-    let engine = &stage.engines[0];
+    let engine = stage.engines.iter().find(|e| e.net.is_none()).unwrap();
     let mut settings: Settings = stage.params_of(engine).map(|p| (p.id.to_owned(), p.default())).collect();
     for &(param, value) in set {
         let old = settings.get_mut(param).unwrap_or_else(|| panic!("{id} has no parameter {param}"));
         *old = if old.is_i64() { (value as i64).into() } else { value.into() };
     }
-    let cx = StageCx { engine: engine.id, settings: &settings, cancel: Default::default(), progress: &|_| {} };
+    let cx = StageCx { engine: engine.id, settings: &settings, cancel: Default::default(), progress: &|_| {}, nets: &crate::nets::NoNets };
     (stage.run)(&cx, asset)
 }
 

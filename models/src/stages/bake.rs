@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use glam::Vec3;
+
 use crate::{
     cx::StageCx,
     error::StageError,
+    image::srgb,
     mesh::{
         Maps, Mesh,
         bake::{BakeOptions, BakeSource, ColorSource, Extra, Occlusion, bake},
@@ -19,19 +22,25 @@ pub const STAGE: Stage = Stage {
     version: 2,
     doc: "Make the textures: colours, and the details of the high mesh where there is one.",
     reads: &[Slot::Mesh],
-    may_read: &[Slot::Cutout, Slot::High],
+    may_read: &[Slot::Cutout, Slot::High, Slot::Field],
     writes: &[Slot::Maps],
     may_write: &[],
     engines: &[
         Engine {
             id: "auto-source",
-            doc: "Projects where there is a cutout and the mesh knows its front, transfers otherwise.",
+            doc: "Asks the field where there is one, projects where there is a cutout and the mesh knows its front, else transfers.",
             net: None,
             params: &[],
         },
         Engine {
             id: "project",
             doc: "Colours from the cutout along the view axis: front from the picture, back mirrored.",
+            net: None,
+            params: &[],
+        },
+        Engine {
+            id: "field",
+            doc: "Colours of the field at each texel; the rest from the high mesh.",
             net: None,
             params: &[],
         },
@@ -106,6 +115,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let has_picture = mesh.front.is_some() && asset.get(Slot::Cutout).is_some();
     let maps = match cx.engine {
         "project" => painted(cx, asset, &mesh)?,
+        "field" => asked(cx, asset, &mesh)?,
+        "auto-source" if asset.field().is_some() => asked(cx, asset, &mesh)?,
         "auto-source" if has_picture => painted(cx, asset, &mesh)?,
         "transfer" | "auto-source" => transferred(cx, asset, &mesh)?,
         other => return Err(StageError::internal(format!("unknown engine `{other}`"))),
@@ -135,6 +146,20 @@ fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError>
     let base_color = project(&cutout, mesh, &front, options.size);
     cx.step(1, 1)?;
     Ok(Maps { base_color, roughness: options.roughness, metallic: 0.0, ..Maps::default() })
+}
+
+/// Colours from the field; details of the surface from the high mesh, if any.
+fn asked(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
+    let field = asset.field().ok_or_else(|| {
+        StageError::invalid("there is no field to take colours from", "set engine to auto-source")
+    })?;
+    let colors = |points: &[Vec3], _normals: &[Vec3]| {
+        let linear = |[r, g, b]: [f32; 3]| [srgb::to_linear(r), srgb::to_linear(g), srgb::to_linear(b), 1.0];
+        field.colors(points).into_iter().map(linear).collect()
+    };
+    let high = asset.high().ok();
+    let source = BakeSource { high: high.as_deref(), color: ColorSource::Points(&colors) };
+    bake(mesh, &source, &options(cx), &|done, total| cx.step(done, total))
 }
 
 /// Everything from the high mesh.
@@ -173,6 +198,7 @@ mod tests {
     use crate::{
         cx::CancelToken,
         error::StageErrorKind,
+        field::{self, Placement},
         mesh::{
             FrontView,
             textured::{Material, TexturedMesh},
@@ -188,10 +214,6 @@ mod tests {
 
     /// On a cutout of one colour and a red high mesh.
     fn run_on(given: Given, engine: &str, set: &[(&str, Json)]) -> Result<Arc<Maps>, StageError> {
-        let mut settings: Settings = STAGE.params.iter().map(|p| (p.id.to_owned(), p.default())).collect();
-        settings.insert("size".to_owned(), json!(64));
-        settings.extend(set.iter().map(|(id, value)| ((*id).to_owned(), value.clone())));
-        let cx = StageCx { engine, settings: &settings, cancel: CancelToken::default(), progress: &|_| {} };
         let mut asset = Asset::default();
         if given.has_high {
             let red = Material { base_color: glam::Vec4::new(1.0, 0.0, 0.0, 1.0), ..Material::default() };
@@ -202,6 +224,14 @@ mod tests {
             asset.set_image(Slot::Cutout, RgbaImage::from_pixel(8, 8, Rgba([1, 2, 3, 255])));
         }
         asset.set_mesh(given.mesh);
+        run_with(asset, engine, set)
+    }
+
+    fn run_with(mut asset: Asset, engine: &str, set: &[(&str, Json)]) -> Result<Arc<Maps>, StageError> {
+        let mut settings: Settings = STAGE.params.iter().map(|p| (p.id.to_owned(), p.default())).collect();
+        settings.insert("size".to_owned(), json!(64));
+        settings.extend(set.iter().map(|(id, value)| ((*id).to_owned(), value.clone())));
+        let cx = StageCx { engine, settings: &settings, cancel: CancelToken::default(), progress: &|_| {}, nets: &crate::nets::NoNets };
         run(&cx, &mut asset)?;
         asset.maps()
     }
@@ -260,6 +290,24 @@ mod tests {
             let maps = run_on(Given { mesh, has_cutout, has_high: true }, engine, &[]).unwrap();
             assert!(is_all(&maps, RED) && maps.roughness == 1.0, "{engine} with cutout {has_cutout}");
         }
+    }
+
+    #[test]
+    fn a_field_gives_the_colours_where_the_asset_stands_in_it() {
+        let mut field = field::tests::ball(0.5);
+        field.placement = Placement { scale: 3.0, origin: Vec3::ONE };
+        let bytes = field.colors(&[Vec3::ZERO])[0].map(|v| (v * 255.0).round() as u8);
+        let mut asset = Asset::default();
+        asset.set(Slot::Field, Value::Field(Arc::new(field)));
+        asset.set_image(Slot::Cutout, RgbaImage::from_pixel(8, 8, Rgba([1, 2, 3, 255])));
+        asset.set_mesh(triangle());
+        for engine in ["auto-source", "field"] {
+            let maps = run_with(asset.clone(), engine, &[]).unwrap();
+            assert!(is_all(&maps, [bytes[0], bytes[1], bytes[2], 255]), "{engine}: {:?}", maps.base_color.get_pixel(9, 9));
+            assert!(maps.normal.is_none() && maps.orm.is_some());
+        }
+        let no_field = Given { mesh: triangle(), has_cutout: true, has_high: true };
+        assert_eq!(run_on(no_field, "field", &[]).unwrap_err().kind, StageErrorKind::InvalidInput);
     }
 
     #[test]

@@ -13,8 +13,10 @@ pub mod export_image;
 pub mod load;
 pub mod lods;
 pub mod preview;
+pub mod quality;
 pub mod reconstruct;
 pub mod simplify;
+pub mod surface;
 pub mod unwrap;
 
 #[cfg(test)]

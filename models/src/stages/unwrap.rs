@@ -170,7 +170,7 @@ mod tests {
             ("spread".to_owned(), json!(0.5)),
             ("keep".to_owned(), json!(keep)),
         ]);
-        let cx = StageCx { engine, settings: &settings, cancel, progress: &|_| {} };
+        let cx = StageCx { engine, settings: &settings, cancel, progress: &|_| {}, nets: &crate::nets::NoNets };
         let mut asset = Asset::default();
         asset.set_mesh(mesh);
         run(&cx, &mut asset).map(|()| asset)

@@ -1,0 +1,123 @@
+//! Networks: one folder each, and what they share.
+//!
+//! A net is built from a `Checkpoint` (checkpoint.rs) on a `Compute` (compute.rs): a
+//! device and a precision. It does no I/O, picks no device and prints nothing; while
+//! it runs it tells a `Watch` how many of its layers are done.
+//! `blocks` holds what two or more nets are made of, `synthetic` weights by formula.
+//!
+//! A stage asks its `StageCx` for a net by type; whoever runs stages answers through
+//! `Nets` and keeps what it loaded warm.
+
+pub mod blocks;
+pub mod checkpoint;
+pub mod compute;
+pub mod synthetic;
+pub mod triposr;
+
+use std::{any::Any, sync::Arc};
+
+use candle_core::Tensor;
+
+pub use self::{
+    checkpoint::{Checkpoint, Vars},
+    compute::{Compute, Precision},
+};
+use crate::error::StageError;
+
+/// A network that can be loaded.
+pub trait Net: Any + Send + Sync + Sized {
+    /// As in the catalogue of weights and in `Engine::net`.
+    const ID: &'static str;
+
+    /// Builds the net. `config` is the checkpoint's own configuration as a tree, where it has one.
+    fn load(config: Option<&serde_json::Value>, vars: &Vars) -> Result<Self, StageError>;
+}
+
+/// Every network there is an engine for.
+pub static LOADERS: &[Loader] = &[Loader::of::<triposr::TripoSr>()];
+
+/// Loads one kind of network without its type being known.
+pub struct Loader {
+    pub id: &'static str,
+    load: fn(Option<&serde_json::Value>, &Vars) -> Result<NetHandle, StageError>,
+}
+
+impl Loader {
+    const fn of<N: Net>() -> Loader {
+        Loader { id: N::ID, load: |config, vars| Ok(NetHandle { id: N::ID, net: Arc::new(N::load(config, vars)?) }) }
+    }
+
+    pub fn find(id: &str) -> Option<&'static Loader> {
+        LOADERS.iter().find(|loader| loader.id == id)
+    }
+
+    /// The network on the device and in the precision of `compute`, with weights from `checkpoint`.
+    pub fn load(
+        &self,
+        config: Option<&serde_json::Value>,
+        checkpoint: &dyn Checkpoint,
+        compute: &Compute,
+    ) -> Result<NetHandle, StageError> {
+        (self.load)(config, &Vars::new(checkpoint, compute))
+    }
+}
+
+/// A loaded network, shared by whoever runs it. Its memory is given back with the last clone.
+#[derive(Clone)]
+pub struct NetHandle {
+    pub id: &'static str,
+    net: Arc<dyn Any + Send + Sync>,
+}
+
+impl NetHandle {
+    /// `None` when it is another kind of net.
+    pub fn get<N: Net>(&self) -> Option<Arc<N>> {
+        self.net.clone().downcast().ok()
+    }
+}
+
+/// Where a running stage finds its networks: warm ones at once, others after loading.
+pub trait Nets: Sync {
+    /// The net `id` in `precision`, or in what suits the device best when `None`.
+    fn net(&self, id: &str, precision: Option<Precision>) -> Result<NetHandle, StageError>;
+}
+
+/// For stages that run where there are no networks.
+pub struct NoNets;
+
+impl Nets for NoNets {
+    fn net(&self, id: &str, _: Option<Precision>) -> Result<NetHandle, StageError> {
+        Err(StageError::invalid(
+            format!("network `{id}` is not here"),
+            format!("fetch it with `meshkiln pull {id}`, or set engine to auto"),
+        ))
+    }
+}
+
+/// What a running net tells.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Hears how many steps of how many are done, at least once a layer; an error ends the run.
+    pub step: &'a dyn Fn(u32, u32) -> Result<(), StageError>,
+    /// Sees values on their way, by name: for comparing with a reference.
+    pub tap: Option<&'a dyn Fn(&str, &Tensor)>,
+}
+
+impl Watch<'_> {
+    /// For runs that nobody watches.
+    pub fn nobody() -> Watch<'static> {
+        Watch { step: &|_, _| Ok(()), tap: None }
+    }
+
+    pub fn tap(&self, name: &str, value: &Tensor) {
+        if let Some(tap) = self.tap {
+            tap(name, value);
+        }
+    }
+}
+
+impl From<candle_core::Error> for StageError {
+    fn from(error: candle_core::Error) -> Self {
+        StageError::internal(format!("the network could not be computed: {error}"))
+    }
+}

@@ -1,0 +1,22 @@
+//! bf16: the upper half of an f32. Rounding to it and back.
+
+/// Nearest bf16, ties to even; what is beyond its range becomes infinite, NaN stays NaN.
+#[inline(always)]
+pub fn from_f32(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The f32 with the same value.
+#[inline(always)]
+pub fn to_f32(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+/// `value` with bf16's precision.
+pub fn round(value: f32) -> f32 {
+    to_f32(from_f32(value))
+}

@@ -1,0 +1,116 @@
+//! Sixteen f32 lanes on every machine: one source for each kernel, compiled for each `Isa`.
+//!
+//! A kernel is a generic `#[inline(always)] unsafe fn kernel<S: Simd>(..)`; `per_isa!` makes a
+//! function of it that takes an `Isa` and runs the copy compiled for that instruction set.
+//! (The generic body must be inlined into a function that has the target feature on:
+//! elsewhere the compiler would split the registers in parts, slowly.)
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod math;
+pub(super) mod portable;
+
+/// Lanes of a vector.
+pub(super) const LANES: usize = 16;
+
+/// Operations on 16 lanes. Loads and stores need no alignment.
+///
+/// # Safety
+/// Whoever calls knows that the machine has the instructions, and that pointers are
+/// valid for 16 numbers (`load_bf16_pairs`: for 32).
+pub(super) trait Simd: Copy {
+    type V: Copy;
+    /// Rows of a tile of 32 columns whose sums fit in registers.
+    const TILE_ROWS: usize;
+
+    unsafe fn splat(value: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    unsafe fn store(to: *mut f32, v: Self::V);
+    /// 16 bf16 numbers, widened.
+    unsafe fn load_bf16(from: *const u16) -> Self::V;
+    /// 32 bf16 numbers, widened: those at even and those at odd places.
+    unsafe fn load_bf16_pairs(from: *const u16) -> (Self::V, Self::V);
+    /// Rounded to bf16, ties to even.
+    unsafe fn store_bf16(to: *mut u16, v: Self::V);
+    /// Both rounded to bf16: in every lane the even one in the lower half, the odd one in the upper.
+    unsafe fn pair_bf16(even: Self::V, odd: Self::V) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`; rounded once where the machine can.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// 1 / v to within a few units in the last place, for 2^-100 < |v| < 2^100.
+    unsafe fn recip(v: Self::V) -> Self::V;
+    /// To the nearest whole number, ties to even, for |v| < 2^22.
+    unsafe fn round(v: Self::V) -> Self::V;
+    /// `v * 2^n` for whole `n` in -126..=127.
+    unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
+    /// Row i of the result holds lane i of every row.
+    unsafe fn transpose(rows: [Self::V; LANES]) -> [Self::V; LANES];
+    unsafe fn sum(v: Self::V) -> f32;
+    unsafe fn largest(v: Self::V) -> f32;
+}
+
+/// Makes `fn name(isa, ..)` of a generic kernel.
+macro_rules! per_isa {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $kernel:ident;) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name(isa: $crate::ops::isa::Isa, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx512($($arg: $ty),*) {
+                // SAFETY: the caller's promises, and the features are on here.
+                unsafe { $kernel::<$crate::ops::simd::avx512::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx512_bf16($($arg: $ty),*) {
+                // SAFETY: the caller's promises, and the features are on here.
+                unsafe { $kernel::<$crate::ops::simd::avx512::Avx512Bf16>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn avx2($($arg: $ty),*) {
+                // SAFETY: the caller's promises, and the features are on here.
+                unsafe { $kernel::<$crate::ops::simd::avx2::Avx2>($($arg),*) }
+            }
+            // SAFETY: an `Isa` other than `Portable` is only given to kernels where available;
+            // the rest is the caller's promise.
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::ops::isa::Isa::Amx | $crate::ops::isa::Isa::Avx512Bf16 => avx512_bf16($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::ops::isa::Isa::Avx512 => avx512($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::ops::isa::Isa::Avx2 => avx2($($arg),*),
+                    _ => $kernel::<$crate::ops::simd::portable::Portable>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(super) use per_isa;
+
+/// Rows of a register tile for 32 columns (`Simd::TILE_ROWS` of the copy that runs).
+pub(super) fn tile_rows(isa: super::isa::Isa) -> usize {
+    use super::isa::Isa;
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => avx512::Avx512::TILE_ROWS,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::Avx2::TILE_ROWS,
+        _ => portable::Portable::TILE_ROWS,
+    }
+}
+
+#[cfg(test)]
+mod tests;

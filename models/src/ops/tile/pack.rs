@@ -1,0 +1,161 @@
+//! Numbers to the order that tiles want them in.
+//!
+//! The rows to pack are asked for one by one; a row that does not exist is packed as zeros.
+//! So are depths beyond the last, up to the next whole step of 32 of bf16.
+
+use super::{
+    super::{
+        isa::Isa,
+        simd::{LANES, Simd, per_isa},
+    },
+    PANEL, STEP, STEP_LEN,
+};
+
+type Rows<'a, const N: usize> = [Option<&'a [f32]>; N];
+
+/// An f32 panel of B: `row(c)` is its column c, at least `depth` long. `to`: `depth * PANEL`.
+pub(in super::super) fn pack_columns<'a>(
+    isa: Isa,
+    depth: usize,
+    row: impl Fn(usize) -> Option<&'a [f32]>,
+    to: &mut [f32],
+) {
+    assert!(to.len() >= depth * PANEL, "{depth} rows of a panel do not fit in {}", to.len());
+    for half in 0..2 {
+        let rows: Rows<LANES> = std::array::from_fn(|c| row(half * LANES + c).map(|r| &r[..depth]));
+        // SAFETY: existing rows are `depth` long; from this half's first column on, `depth` rows
+        // of 16 that are 32 apart fit in `to`, as asserted.
+        unsafe { columns_half(isa, &rows, depth, to.as_mut_ptr().add(half * LANES)) }
+    }
+}
+
+/// A bf16 panel of B: `row(c)` is its column c, at least `depth` long.
+pub(in super::super) fn pack_columns_bf16<'a>(
+    isa: Isa,
+    depth: usize,
+    row: impl Fn(usize) -> Option<&'a [f32]>,
+    to: &mut [u16],
+) {
+    let steps = depth.div_ceil(STEP);
+    assert!(to.len() >= steps * STEP_LEN, "{steps} steps do not fit in {}", to.len());
+    for half in 0..2 {
+        let rows: Rows<LANES> = std::array::from_fn(|c| row(half * LANES + c).map(|r| &r[..depth]));
+        // SAFETY: existing rows are `depth` long; half of each step is written, which fits, as asserted.
+        unsafe { columns_half_bf16(isa, &rows, depth, to.as_mut_ptr().add(half * STEP_LEN / 2)) }
+    }
+}
+
+/// One step of a bf16 panel of B: `row(k)` is its row k of 32, up to 32 columns long.
+pub(in super::super) fn pack_depths_bf16<'a>(isa: Isa, row: impl Fn(usize) -> Option<&'a [f32]>, to: &mut [u16]) {
+    assert!(to.len() >= STEP_LEN, "a step does not fit in {}", to.len());
+    let rows: Rows<STEP> = std::array::from_fn(&row);
+    // SAFETY: rows are slices; `to` holds a step, as asserted.
+    unsafe { depths_step_bf16(isa, &rows, to.as_mut_ptr()) }
+}
+
+/// 32 rows of bf16 A, times `scale`: `row(r)` is row r, at least `depth` long.
+pub(in super::super) fn pack_rows_bf16<'a>(
+    isa: Isa,
+    depth: usize,
+    scale: f32,
+    row: impl Fn(usize) -> Option<&'a [f32]>,
+    to: &mut [u16],
+) {
+    let steps = depth.div_ceil(STEP);
+    assert!(to.len() >= steps * STEP_LEN, "{steps} steps do not fit in {}", to.len());
+    for r in 0..STEP {
+        let from = row(r).map_or(&[][..], |r| &r[..depth]);
+        // SAFETY: `from` is a slice; row r of each step fits in `to`, as asserted.
+        unsafe { round_row(isa, from, steps, scale, to.as_mut_ptr().add(r * STEP)) }
+    }
+}
+
+per_isa! { fn columns_half(rows: &Rows<LANES>, depth: usize, to: *mut f32) = transpose_columns; }
+per_isa! { fn columns_half_bf16(rows: &Rows<LANES>, depth: usize, to: *mut u16) = transpose_pairs; }
+per_isa! { fn depths_step_bf16(rows: &Rows<STEP>, to: *mut u16) = interleave; }
+per_isa! { fn round_row(row: &[f32], steps: usize, scale: f32, to: *mut u16) = round; }
+
+/// 16 depths of 16 columns.
+#[inline(always)]
+unsafe fn square<S: Simd>(rows: &Rows<LANES>, first: usize, depth: usize) -> [S::V; LANES] {
+    // SAFETY: existing rows are `depth` long; a short rest is copied first.
+    unsafe {
+        S::transpose(std::array::from_fn(|c| match rows[c] {
+            Some(row) if first + LANES <= depth => S::load(row.as_ptr().add(first)),
+            Some(row) if first < depth => padded::<S>(&row[first..]),
+            _ => S::splat(0.0),
+        }))
+    }
+}
+
+/// Up to 16 numbers, then zeros.
+#[inline(always)]
+unsafe fn padded<S: Simd>(numbers: &[f32]) -> S::V {
+    let mut all = [0.0; LANES];
+    let n = numbers.len().min(LANES);
+    all[..n].copy_from_slice(&numbers[..n]);
+    // SAFETY: 16 numbers.
+    unsafe { S::load(all.as_ptr()) }
+}
+
+#[inline(always)]
+unsafe fn transpose_columns<S: Simd>(rows: &Rows<LANES>, depth: usize, to: *mut f32) {
+    // SAFETY: the caller promises `depth` places of 16, 32 apart.
+    unsafe {
+        for first in (0..depth).step_by(LANES) {
+            let square = square::<S>(rows, first, depth);
+            for (k, v) in square.into_iter().enumerate().take(depth - first) {
+                S::store(to.add((first + k) * PANEL), v);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn transpose_pairs<S: Simd>(rows: &Rows<LANES>, depth: usize, to: *mut u16) {
+    // SAFETY: the caller promises half a step for every 32 of `depth`, `STEP_LEN` apart.
+    unsafe {
+        for (i, first) in (0..depth.next_multiple_of(STEP)).step_by(LANES).enumerate() {
+            let square = square::<S>(rows, first, depth);
+            let to = to.add(i / 2 * STEP_LEN + i % 2 * (STEP_LEN / 4));
+            for p in 0..LANES / 2 {
+                S::store(to.add(p * 2 * LANES).cast(), S::pair_bf16(square[2 * p], square[2 * p + 1]));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn interleave<S: Simd>(rows: &Rows<STEP>, to: *mut u16) {
+    // SAFETY: the caller promises a whole step.
+    unsafe {
+        for half in 0..2 {
+            let part = |row: Option<&[f32]>| match row {
+                Some(row) if row.len() >= (half + 1) * LANES => S::load(row.as_ptr().add(half * LANES)),
+                Some(row) if row.len() > half * LANES => padded::<S>(&row[half * LANES..]),
+                _ => S::splat(0.0),
+            };
+            for p in 0..STEP / 2 {
+                let pair = S::pair_bf16(part(rows[2 * p]), part(rows[2 * p + 1]));
+                S::store(to.add(half * STEP_LEN / 2 + p * 2 * LANES).cast(), pair);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn round<S: Simd>(row: &[f32], steps: usize, scale: f32, to: *mut u16) {
+    // SAFETY: the caller promises 32 places for every step, `STEP_LEN` apart.
+    unsafe {
+        let scale = S::splat(scale);
+        for i in 0..2 * steps {
+            let first = i * LANES;
+            let v = if first + LANES <= row.len() {
+                S::load(row.as_ptr().add(first))
+            } else {
+                padded::<S>(row.get(first..).unwrap_or_default())
+            };
+            S::store_bf16(to.add(i / 2 * STEP_LEN + i % 2 * LANES), S::mul(v, scale));
+        }
+    }
+}
