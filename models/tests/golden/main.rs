@@ -11,7 +11,7 @@ mod triposr;
 
 use std::path::{Path, PathBuf};
 
-use meshkiln_models::nets::{Compute, Precision};
+use meshkiln_models::nets::{Compute, Precision, compute::Kernels};
 
 use crate::fixture::{Comparison, Fixture};
 
@@ -27,6 +27,16 @@ fn golden_f32() {
         "triposr_preprocess" => Some(preprocess::compare(fixture)),
         "triposr_mesh" => Some(mesh::compare(fixture)),
         _ => None,
+    });
+}
+
+/// What runs on a GPU, with candle's own operations, in f32 and as far as a CPU can.
+#[test]
+fn golden_candle() {
+    let compute = Compute { kernels: Kernels::Candle, ..Compute::cpu(Precision::F32).unwrap() };
+    over_fixtures(|fixture| {
+        let is_quick = fixture.n_parameters <= MAX_UNOPTIMISED;
+        (fixture.kind == "triposr" && is_quick).then(|| triposr::compare(fixture, &compute))
     });
 }
 

@@ -11,9 +11,17 @@ use meshkiln_models::{
 
 use crate::fixture::{Comparison, Fixture};
 
-/// Vertices, number of triangles, area and volume; order is nobody's. Our surfaces keep vertices
-/// 1/1024 of an edge away from its ends, so that no triangle vanishes; the reference snaps them to
-/// the end. This is the tolerance for vertices there, and what it can change of area and volume.
+/// Cracks in the reference's surface and diagonals chosen otherwise change area, volume and number
+/// of triangles by this much at most, relative.
+const AREA: f64 = 1e-3;
+const VOLUME: f64 = 1e-3;
+const TRIANGLES: f64 = 5e-3;
+
+/// Vertices, number of triangles, area and volume; order is nobody's. Our surfaces are closed and
+/// keep vertices 1/1024 of an edge away from its ends, so that no triangle vanishes. The reference
+/// snaps them to the end, and has open edges and triangles without area there (32 edges in `blob`,
+/// 40 and 64 triangles in `wavy`): vertices at ends have 1/1024 of an edge as tolerance, all others
+/// the fixture's.
 pub fn compare(fixture: &Fixture) -> Vec<Comparison> {
     let radius = fixture.config["radius"].as_f64().expect("radius") as f32;
     let level = fixture.config["threshold"].as_f64().expect("threshold") as f32;
@@ -37,13 +45,12 @@ pub fn compare(fixture: &Fixture) -> Vec<Comparison> {
         compared.push(nearest(&format!("{name}.vertices"), &golden, &mesh.positions, &tolerance));
         compared.push(nearest(&format!("{name}.vertices (ours)"), &mesh.positions, &golden, &tolerance));
 
-        let n_triangles = fixture.outputs[&format!("{name}.faces")].shape[0];
-        compared.push(one(&format!("{name}.faces"), mesh.triangles.len() as f64, n_triangles as f64, 0.5));
-        let moved = golden.iter().filter(|p| is_at_end(**p)).count() as f64 * (cell / 1024.0) as f64 * cell as f64;
-        for (what, got, per_moved) in [("signed_volume", volume(&mesh), cell as f64), ("area", area(&mesh), 4.0)] {
+        let n_triangles = fixture.outputs[&format!("{name}.faces")].shape[0] as f64;
+        compared.push(one(&format!("{name}.faces"), mesh.triangles.len() as f64, n_triangles, TRIANGLES * n_triangles));
+        for (what, got, share) in [("signed_volume", volume(&mesh), VOLUME), ("area", area(&mesh), AREA)] {
             let output = format!("{name}.{what}");
-            let tolerance = fixture.outputs[&output].atol + moved * per_moved;
-            compared.push(one(&output, got, f64::from(fixture.golden(&output).1[0]), tolerance));
+            let golden = f64::from(fixture.golden(&output).1[0]);
+            compared.push(one(&output, got, golden, share * golden.abs()));
         }
 
         // The reference's demo turns its mesh upright too, but front to -z: ours is half a turn from it.

@@ -7,7 +7,7 @@ use image::RgbImage;
 use meshkiln_models::{
     field::Field,
     nets::{
-        Compute, Vars, Watch,
+        Compute, Precision, Vars, Watch,
         blocks::to_host,
         triposr::{
             Config, TripoSr, preprocess,
@@ -49,8 +49,9 @@ fn values(fixture: &Fixture, compute: &Compute) -> HashMap<String, Vec<f32>> {
         values.insert("dino_tokens_head".to_owned(), tokens.take(8).flat_map(|token| token[..16].to_vec()).collect());
     }
     values.insert("cond".to_owned(), preprocess::condition(&picture, net.config.image_side));
-    for (a, b) in watched.planes().values.iter().zip(&field.planes().values) {
-        assert!((a - b).abs() <= fixture.outputs["scene_code"].atol as f32 || compute.precision != meshkiln_models::nets::Precision::F32, "{a} watched, {b} alone");
+    if compute.precision == Precision::F32 {
+        let watched = fixture.compare("scene_code", &watched.planes().values);
+        assert!(watched.is_within(), "looked on: {watched}");
     }
     values.insert("scene_code".to_owned(), field.planes().values.clone());
     of_field(fixture, &field, &mut values);
@@ -93,10 +94,11 @@ fn of_views(name: &str, views: &Json, field: &Field, n_samples: usize, values: &
     values.insert(name.to_owned(), render(field, &rays, n_samples).into_flattened());
 }
 
-/// Largest difference that products of bf16 may make: of the logarithm of density and of a colour,
-/// at the fixture's points.
-const HALF_LOG_DENSITY: f64 = 0.5;
-const HALF_COLOR: f64 = 0.25;
+/// Largest difference that products of bf16 may make: of the logarithm of density and of a colour
+/// in 0..=1, at the fixture's 4096 points. Measured with the kernels of a CPU with AMX: 0.10 and
+/// 0.045 on the tiny network, 0.07 and 0.036 on the full-size one.
+const HALF_LOG_DENSITY: f64 = 0.25;
+const HALF_COLOR: f64 = 0.12;
 
 /// Half precision against the same fixture, within bounds of our own.
 pub fn compare_half(fixture: &Fixture, compute: &Compute) -> Vec<Comparison> {
