@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! triposr [--device cpu|cuda:0|metal] [--parity DIR] [--precisions f32,bf16] [--runs N]
-//!         [--cycles N] [--skip goldens,load,field,surface,cycles]
+//!         [--cycles N] [--skip goldens,load,field,surface,cycles] [--kernels candle]
 //! ```
 //!
 //! Weights are made by formula from the fixture `triposr_full` in DIR (../shared/parity unless
@@ -33,7 +33,7 @@ use meshkiln_models::{
     nets::{
         Checkpoint, Compute, Precision, Vars, Watch,
         checkpoint::{Stored, Values},
-        compute::open_device,
+        compute::{Kernels, open_device},
         triposr::{Config, TripoSr},
     },
 };
@@ -50,7 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let picture = RgbImage::from_raw(shape[1] as u32, shape[0] as u32, pixels).ok_or("picture")?;
     let config = Config::from_tree(&full.config)?;
     let precisions = options.precisions.iter().map(|&precision| Compute::new(device.clone(), precision));
-    let computes: Vec<Compute> = precisions.collect::<Result<_, _>>()?;
+    let mut computes: Vec<Compute> = precisions.collect::<Result<_, _>>()?;
+    if options.candle {
+        computes.iter_mut().for_each(|compute| compute.kernels = Kernels::Candle);
+    }
 
     if options.does("goldens") {
         for name in ["triposr_tiny", "triposr_full"] {
@@ -75,6 +78,8 @@ struct Options {
     runs: usize,
     cycles: usize,
     skipped: Vec<String>,
+    /// Leave our own kernels out.
+    candle: bool,
 }
 
 impl Options {
@@ -86,6 +91,7 @@ impl Options {
             runs: 3,
             cycles: 100,
             skipped: Vec::new(),
+            candle: false,
         };
         let mut given = env::args().skip(1).filter(|argument| argument != "--bench");
         while let Some(name) = given.next() {
@@ -94,6 +100,7 @@ impl Options {
                 "--device" => options.device = value,
                 "--parity" => options.parity = value.into(),
                 "--runs" => options.runs = value.parse()?,
+                "--kernels" => options.candle = value == "candle",
                 "--cycles" => options.cycles = value.parse()?,
                 "--skip" => options.skipped = value.split(',').map(str::to_owned).collect(),
                 "--precisions" => {
@@ -106,7 +113,8 @@ impl Options {
         }
         if options.precisions.is_empty() {
             let on_cpu = options.device == "cpu";
-            options.precisions.extend(Precision::ALL.iter().filter(|p| !on_cpu || **p != Precision::F16));
+            let other = if on_cpu { Precision::F16 } else { Precision::Bf16x3 };
+            options.precisions.extend(Precision::ALL.iter().filter(|p| **p != other));
         }
         Ok(options)
     }
@@ -149,7 +157,7 @@ fn measure(
     let net = load(config, file, compute)?;
     compute.device.synchronize()?;
     say(json!({
-        "name": "load", "precision": precision, "seconds": loads, "memory": memory(compute),
+        "name": "load", "precision": precision, "kernels": format!("{:?}", compute.kernels), "seconds": loads, "memory": memory(compute),
         "memory_before": memory_before,
     }));
     if !options.does("field") {

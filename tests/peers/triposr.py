@@ -2,6 +2,7 @@
 """TripoSR beside PyTorch: image to mesh at 256^3, each part, in one run.
 
     tests/peers/triposr.py [--parity DIR] [--runs N] [--skip-bf16] [--skip-ours]
+    tests/peers/triposr.py --device cuda [--parity DIR] [--runs N]     # PyTorch alone, picture to planes
 
 Defines the same layers in PyTorch, fills them with the same synthetic weights, runs the steps of
 the original (tokenizer, backbone, the dense grid, marching cubes by scikit-image) on as many
@@ -42,8 +43,13 @@ def main():
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--skip-bf16", action="store_true")
     options.add_argument("--skip-ours", action="store_true")
+    options.add_argument("--device", default="cpu")
     given = options.parse_args()
     given.parity = given.parity.resolve()
+    if given.device != "cpu":
+        for precision in ["f32", "bf16", "f16"]:
+            print(json.dumps({"name": "pytorch", "precision": precision, **on_device(given, precision)}), flush=True)
+        return
 
     precisions = ["f32"] if given.skip_bf16 else ["f32", "bf16"]
     before = [] if given.skip_ours else ours(given, precisions)
@@ -99,6 +105,27 @@ def peer(given, precision):
         if run > 0:  # The first one warms up.
             best = {part: min(seconds.get(part, numpy.inf), best.get(part, numpy.inf)) for part in PARTS}
     return dict(best, triangles=triangles)
+
+
+def on_device(given, precision):
+    """Seconds from picture to planes on the host, and memory taken, on a GPU."""
+    import torch
+
+    fixture = json.loads((given.parity / "triposr_full.json").read_text())
+    torch.set_grad_enabled(False)
+    torch.set_default_device(given.device)
+    weights = {name: value.to(given.device) for name, value in synthetic(fixture).items()}
+    picture = read_picture(given.parity / "triposr_full.safetensors").to(given.device)
+    net = TripoSr(fixture["config"], weights, {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision])
+    del weights
+    seconds = []
+    for _ in range(given.runs + 3):
+        start = time.perf_counter()
+        net.backbone(net.tokenizer(picture)).float().cpu()
+        seconds.append(time.perf_counter() - start)
+    seconds = sorted(seconds[3:])
+    peak = torch.cuda.max_memory_allocated() if given.device.startswith("cuda") else None
+    return {"p50": seconds[len(seconds) // 2], "min": seconds[0], "peak_bytes": peak}
 
 
 def report(precisions, runs, theirs):

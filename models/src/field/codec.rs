@@ -66,6 +66,7 @@ fn floats(file: &SafeTensors, name: &str) -> Result<(Vec<usize>, Vec<f32>), Stag
 }
 
 fn numbers<const N: usize>(file: &SafeTensors, name: &str) -> Result<[f32; N], StageError> {
-    let wrong = |values: Vec<f32>| StageError::internal(format!("tensor `{name}` has {} numbers, not {N}", values.len()));
+    let wrong =
+        |values: Vec<f32>| StageError::internal(format!("tensor `{name}` has {} numbers, not {N}", values.len()));
     floats(file, name)?.1.try_into().map_err(wrong)
 }

@@ -280,15 +280,16 @@ pub mod tests {
     fn sizes_that_do_not_fit_and_numbers_that_are_none_are_refused() {
         let good = ball(0.5);
         let with = |change: &dyn Fn(&mut Planes, &mut Decoder, &mut Scales)| {
-            let (mut planes, mut decoder, mut scales) = (Planes::clone(&good.planes), Decoder::clone(&good.decoder), good.scales);
+            let (mut planes, mut decoder, mut scales) =
+                (Planes::clone(&good.planes), Decoder::clone(&good.decoder), good.scales);
             change(&mut planes, &mut decoder, &mut scales);
             Field::new(planes, decoder.into(), scales)
         };
         assert_eq!(with(&|_, _, _| ()).unwrap(), good);
-        assert!(with(&|planes, ..| planes.side = 63).is_err());
-        assert!(with(&|planes, ..| planes.values[5] = f32::NAN).is_err());
+        assert!(with(&|planes, _, _| planes.side = 63).is_err());
+        assert!(with(&|planes, _, _| planes.values[5] = f32::NAN).is_err());
         assert!(with(&|_, decoder, _| decoder.layers.clear()).is_err());
-        assert!(with(&|_, decoder, _| decoder.layers[0].bias.truncate(3)).is_err());
+        assert!(with(&|_, decoder, _| decoder.layers[1].bias.truncate(3)).is_err());
         assert!(with(&|_, _, scales| scales.radius = 0.0).is_err());
     }
 

@@ -203,7 +203,12 @@ struct Tensor<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn add<T: Number>(&mut self, name: impl Into<String>, shape: Vec<usize>, values: impl IntoIterator<Item = T>) {
+    pub(crate) fn add<T: Number>(
+        &mut self,
+        name: impl Into<String>,
+        shape: Vec<usize>,
+        values: impl IntoIterator<Item = T>,
+    ) {
         let bytes: Vec<u8> = values.into_iter().flat_map(T::to_le).collect();
         self.tensors.push(Tensor { name: name.into(), dtype: T::DTYPE, shape, data: bytes.into() });
     }

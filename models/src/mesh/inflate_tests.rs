@@ -238,7 +238,13 @@ fn progress_counts_up_and_cancelling_stops() {
             cancel.cancel();
         }
     };
-    let cx = StageCx { engine: engine.id, settings: &settings, cancel: cancel.clone(), progress: &progress, nets: &crate::nets::NoNets };
+    let cx = StageCx {
+        engine: engine.id,
+        settings: &settings,
+        cancel: cancel.clone(),
+        progress: &progress,
+        nets: &crate::nets::NoNets,
+    };
     let error = (reconstruct::STAGE.run)(&cx, &mut asset).err().unwrap();
     assert_eq!(error.kind, StageErrorKind::Cancelled);
     assert_eq!(*seen.lock().unwrap(), [0, 1, 2, 3]);

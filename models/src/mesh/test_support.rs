@@ -31,7 +31,13 @@ pub fn run_stage(id: &str, asset: &mut Asset, set: &[(&str, f64)]) -> Result<(),
         let old = settings.get_mut(param).unwrap_or_else(|| panic!("{id} has no parameter {param}"));
         *old = if old.is_i64() { (value as i64).into() } else { value.into() };
     }
-    let cx = StageCx { engine: engine.id, settings: &settings, cancel: Default::default(), progress: &|_| {}, nets: &crate::nets::NoNets };
+    let cx = StageCx {
+        engine: engine.id,
+        settings: &settings,
+        cancel: Default::default(),
+        progress: &|_| {},
+        nets: &crate::nets::NoNets,
+    };
     (stage.run)(&cx, asset)
 }
 

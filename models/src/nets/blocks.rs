@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Storage, Tensor};
 
+#[cfg(feature = "flash-attn")]
+use super::cuda;
 use super::{
     Vars,
     checkpoint::on_device,
@@ -33,6 +35,7 @@ enum LinearKernel {
         weight: Tensor,
         bias: Option<Tensor>,
         activation: Activation,
+        kernels: Kernels,
     },
 }
 
@@ -81,6 +84,7 @@ impl Linear {
             weight: to_device(weight, &[weight.len() / n_in, n_in])?,
             bias: bias.map(|bias| to_device(bias, &[bias.len()])).transpose()?,
             activation,
+            kernels: compute.kernels,
         }))
     }
 
@@ -93,12 +97,16 @@ impl Linear {
                 read(x, |x| Ok(packed.apply(x, &mut y)))?;
                 written(y, &[n, packed.n_out()])
             }
-            LinearKernel::Candle { weight, bias, activation } => {
-                let mut y = x.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
-                if let Some(bias) = bias {
-                    y = y.broadcast_add(bias)?;
+            LinearKernel::Candle { weight, bias, activation, kernels } => {
+                let y = x.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
+                match (kernels, bias) {
+                    #[cfg(feature = "flash-attn")]
+                    (Kernels::Fused, Some(bias)) if *activation == Activation::Gelu => Ok(cuda::gelu(&y, bias)?),
+                    #[cfg(feature = "flash-attn")]
+                    (Kernels::Fused, Some(bias)) if *activation == Activation::Geglu => Ok(cuda::geglu(&y, bias)?),
+                    (_, Some(bias)) => activated(y.broadcast_add(bias)?, *activation),
+                    (_, None) => activated(y, *activation),
                 }
-                activated(y, *activation)
             }
         }
     }
@@ -110,6 +118,16 @@ impl Linear {
                 let mut y = read(residual, |values| Ok(values.to_vec()))?;
                 read(x, |x| Ok(packed.apply_add(x, &mut y)))?;
                 written(y, residual.dims())
+            }
+            #[cfg(feature = "flash-attn")]
+            LinearKernel::Candle {
+                weight,
+                bias: Some(bias),
+                activation: Activation::None,
+                kernels: Kernels::Fused,
+            } => {
+                let y = x.to_dtype(weight.dtype())?.matmul(&weight.t()?)?;
+                Ok(cuda::add(&y, bias, &residual.contiguous()?)?)
             }
             LinearKernel::Candle { .. } => Ok((self.forward(x)?.to_dtype(residual.dtype())? + residual)?),
         }
@@ -135,7 +153,7 @@ pub struct LayerNorm {
 
 enum NormKernel {
     Ours { weight: Vec<f32>, bias: Vec<f32> },
-    Candle { weight: Tensor, bias: Tensor, to: DType },
+    Candle { weight: Tensor, bias: Tensor, to: DType, kernels: Kernels },
 }
 
 impl LayerNorm {
@@ -146,10 +164,11 @@ impl LayerNorm {
                 weight: vars.values("weight", &[d])?.to_vec(),
                 bias: vars.values("bias", &[d])?.to_vec(),
             },
-            Kernels::Candle => NormKernel::Candle {
+            kernels => NormKernel::Candle {
                 weight: vars.tensor("weight", &[d])?,
                 bias: vars.tensor("bias", &[d])?,
                 to: vars.compute.dtype(),
+                kernels,
             },
         };
         Ok(LayerNorm { kernel, eps })
@@ -163,7 +182,11 @@ impl LayerNorm {
                 read(x, |x| Ok(ops::layer_norm(x, &Norm { weight, bias, eps: self.eps }, &mut y)))?;
                 written(y, x.dims())
             }
-            NormKernel::Candle { weight, bias, to } => {
+            #[cfg(feature = "flash-attn")]
+            NormKernel::Candle { weight, bias, to, kernels: Kernels::Fused } => {
+                Ok(cuda::layer_norm(&x.contiguous()?, weight, bias, self.eps, *to)?)
+            }
+            NormKernel::Candle { weight, bias, to, .. } => {
                 Ok(candle_nn::ops::layer_norm(&x.contiguous()?, weight, bias, self.eps)?.to_dtype(*to)?)
             }
         }
@@ -187,6 +210,13 @@ impl<'a> Columns<'a> {
     fn dims(&self) -> Result<(usize, usize)> {
         let (n, width) = self.tensor.dims2()?;
         Ok((n, width / self.of))
+    }
+
+    /// [n, width], with the columns of other blocks between its rows.
+    #[cfg(feature = "flash-attn")]
+    fn view(&self) -> Result<Tensor> {
+        let (_, width) = self.dims()?;
+        Ok(self.tensor.narrow(1, self.block * width, width)?)
     }
 
     /// [heads, n, d], contiguous.
@@ -220,7 +250,11 @@ impl Attention {
     pub fn forward(&self, q: Columns, k: Columns, v: Columns) -> Result<Tensor> {
         match self.compute.kernels {
             Kernels::Ours => self.ours(q, k, v),
-            Kernels::Candle => chunked(q, k, v, self.n_heads),
+            #[cfg(feature = "flash-attn")]
+            Kernels::Fused if q.dims()?.1 == self.n_heads * cuda::HEAD => {
+                Ok(cuda::attention(&q.view()?, &k.view()?, &v.view()?, self.n_heads)?)
+            }
+            Kernels::Candle | Kernels::Fused => chunked(q, k, v, self.n_heads),
         }
     }
 
@@ -322,4 +356,3 @@ pub fn transposed(values: &[f32], n_columns: usize) -> Vec<f32> {
 pub fn to_host(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1()?)
 }
-

@@ -11,6 +11,8 @@
 pub mod blocks;
 pub mod checkpoint;
 pub mod compute;
+#[cfg(feature = "flash-attn")]
+mod cuda;
 pub mod synthetic;
 pub mod triposr;
 

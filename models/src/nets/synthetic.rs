@@ -29,9 +29,7 @@ impl Spread {
     /// the weights of norms, near 0 for biases.
     pub fn default_of(name: &str, shape: &[usize]) -> Spread {
         let (a, b) = match shape {
-            [_, rest @ ..] if !rest.is_empty() => {
-                ((3.0 / rest.iter().product::<usize>() as f64).sqrt() as f32, 0.0)
-            }
+            [_, rest @ ..] if !rest.is_empty() => ((3.0 / rest.iter().product::<usize>() as f64).sqrt() as f32, 0.0),
             _ if name.ends_with("running_var") || name.ends_with("weight") => (0.1, 1.0),
             _ => (0.05, 0.0),
         };

@@ -1,5 +1,30 @@
 //! bf16: the upper half of an f32. Rounding to it and back.
 
+use super::{Isa, Precision};
+
+/// How many bf16 numbers stand for an f32: the nearest, and the nearest to what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    One = 1,
+    Two = 2,
+}
+
+impl Parts {
+    /// Those that tiles of `isa` multiply for a precision; `None` if products are f32.
+    pub fn multiplied(precision: Precision, isa: Isa) -> Option<Parts> {
+        match precision {
+            Precision::Bf16 if isa.multiplies_bf16() => Some(Parts::One),
+            // Without tiles, three products of pairs take longer than one of f32.
+            Precision::Bf16x3 if isa == Isa::Amx => Some(Parts::Two),
+            _ => None,
+        }
+    }
+
+    pub fn n(self) -> usize {
+        self as usize
+    }
+}
+
 /// Nearest bf16, ties to even; what is beyond its range becomes infinite, NaN stays NaN.
 #[inline(always)]
 pub fn from_f32(value: f32) -> u16 {

@@ -2,6 +2,7 @@
 //!
 //! `Bf16` rounds what the kernels round (inputs, weights), and nothing else, so that kernels are
 //! held to rounding noise in either precision. The exceptions are named with each function.
+//! `Bf16x3` is held against exact numbers.
 
 use glam::Vec3;
 
@@ -9,7 +10,7 @@ use super::{Activation, Attention, DecoderLayer, Linear, Norm, Precision, Tripla
 
 fn rounded(value: f32, precision: Precision) -> f64 {
     f64::from(match precision {
-        Precision::F32 => value,
+        Precision::F32 | Precision::Bf16x3 => value,
         Precision::Bf16 => bf16::round(value),
     })
 }
@@ -158,7 +159,7 @@ pub fn decode(planes: &Triplanes, layers: &[DecoderLayer], precision: Precision,
         let rows = layer.weight.chunks_exact(x.len()).zip(layer.bias);
         let sum = |(w, &b): (&[f32], &f32)| {
             let products = x.iter().zip(w).map(|(&x, &w)| match precision {
-                Precision::F32 => x * f64::from(w),
+                Precision::F32 | Precision::Bf16x3 => x * f64::from(w),
                 Precision::Bf16 => f64::from(bf16::round(x as f32)) * f64::from(bf16::round(w)),
             });
             products.sum::<f64>() + f64::from(b)

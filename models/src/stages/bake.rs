@@ -15,6 +15,7 @@ use crate::{
     },
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
+    stages::quality,
 };
 
 pub const STAGE: Stage = Stage {
@@ -52,12 +53,10 @@ pub const STAGE: Stage = Stage {
         },
     ],
     params: &[
-        Param {
-            id: "size",
-            doc: "Width and height of the maps; a power of two suits every engine.",
-            unit: "px",
-            kind: ParamKind::Int { default: 1024, min: 64, max: 8192 },
-        },
+        quality::texture_param(
+            "Width and height of the maps, a power of two suits every engine; \
+             0 for what `reconstruct.quality` says, 1024 without a field.",
+        ),
         Param {
             id: "roughness",
             doc: "How dull a surface without material is: 0 mirrors, 1 is chalk.",
@@ -112,13 +111,14 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
             "put stage unwrap before bake",
         ));
     }
+    let size = quality::texture_size(cx, asset)?;
     let has_picture = mesh.front.is_some() && asset.get(Slot::Cutout).is_some();
     let maps = match cx.engine {
-        "project" => painted(cx, asset, &mesh)?,
-        "field" => asked(cx, asset, &mesh)?,
-        "auto-source" if asset.field().is_some() => asked(cx, asset, &mesh)?,
-        "auto-source" if has_picture => painted(cx, asset, &mesh)?,
-        "transfer" | "auto-source" => transferred(cx, asset, &mesh)?,
+        "project" => painted(cx, asset, &mesh, size)?,
+        "field" => asked(cx, asset, &mesh, size)?,
+        "auto-source" if asset.field().is_some() => asked(cx, asset, &mesh, size)?,
+        "auto-source" if has_picture => painted(cx, asset, &mesh, size)?,
+        "transfer" | "auto-source" => transferred(cx, asset, &mesh, size)?,
         other => return Err(StageError::internal(format!("unknown engine `{other}`"))),
     };
     asset.set(Slot::Maps, Value::Maps(Arc::new(maps)));
@@ -126,7 +126,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
 }
 
 /// Colours from the cutout; details of the surface from the high mesh, if any.
-fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
+fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh, size: u32) -> Result<Maps, StageError> {
     let cutout = asset.image(Slot::Cutout)?;
     let front = mesh.front.ok_or_else(|| {
         StageError::invalid(
@@ -134,7 +134,7 @@ fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError>
             "bake a mesh that was reconstructed from this cutout, or set engine to transfer",
         )
     })?;
-    let options = options(cx);
+    let options = options(cx, size);
     let wants_high = options.normal || options.occlusion.is_some() || !options.extras.is_empty();
     if let Ok(high) = asset.high()
         && wants_high
@@ -149,21 +149,21 @@ fn painted(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError>
 }
 
 /// Colours from the field; details of the surface from the high mesh, if any.
-fn asked(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
-    let field = asset.field().ok_or_else(|| {
-        StageError::invalid("there is no field to take colours from", "set engine to auto-source")
-    })?;
+fn asked(cx: &StageCx, asset: &Asset, mesh: &Mesh, size: u32) -> Result<Maps, StageError> {
+    let field = asset
+        .field()
+        .ok_or_else(|| StageError::invalid("there is no field to take colours from", "set engine to auto-source"))?;
     let colors = |points: &[Vec3], _normals: &[Vec3]| {
         let linear = |[r, g, b]: [f32; 3]| [srgb::to_linear(r), srgb::to_linear(g), srgb::to_linear(b), 1.0];
         field.colors(points).into_iter().map(linear).collect()
     };
     let high = asset.high().ok();
     let source = BakeSource { high: high.as_deref(), color: ColorSource::Points(&colors) };
-    bake(mesh, &source, &options(cx), &|done, total| cx.step(done, total))
+    bake(mesh, &source, &options(cx, size), &|done, total| cx.step(done, total))
 }
 
 /// Everything from the high mesh.
-fn transferred(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageError> {
+fn transferred(cx: &StageCx, asset: &Asset, mesh: &Mesh, size: u32) -> Result<Maps, StageError> {
     let high = asset.high().map_err(|_| {
         StageError::invalid(
             "there is neither a high mesh nor a picture to take colours from",
@@ -171,13 +171,13 @@ fn transferred(cx: &StageCx, asset: &Asset, mesh: &Mesh) -> Result<Maps, StageEr
         )
     })?;
     let source = BakeSource { high: Some(&high), color: ColorSource::High };
-    bake(mesh, &source, &options(cx), &|done, total| cx.step(done, total))
+    bake(mesh, &source, &options(cx, size), &|done, total| cx.step(done, total))
 }
 
-fn options(cx: &StageCx) -> BakeOptions {
+fn options(cx: &StageCx, size: u32) -> BakeOptions {
     let occlusion = Occlusion { samples: cx.int("samples") as u32, distance: cx.float("occlusion-distance") as f32 };
     BakeOptions {
-        size: cx.int("size") as u32,
+        size,
         supersample: cx.int("supersample") as u32,
         cage: cx.float("cage") as f32,
         normal: cx.flag("normal"),
@@ -231,7 +231,13 @@ mod tests {
         let mut settings: Settings = STAGE.params.iter().map(|p| (p.id.to_owned(), p.default())).collect();
         settings.insert("size".to_owned(), json!(64));
         settings.extend(set.iter().map(|(id, value)| ((*id).to_owned(), value.clone())));
-        let cx = StageCx { engine, settings: &settings, cancel: CancelToken::default(), progress: &|_| {}, nets: &crate::nets::NoNets };
+        let cx = StageCx {
+            engine,
+            settings: &settings,
+            cancel: CancelToken::default(),
+            progress: &|_| {},
+            nets: &crate::nets::NoNets,
+        };
         run(&cx, &mut asset)?;
         asset.maps()
     }
@@ -303,7 +309,11 @@ mod tests {
         asset.set_mesh(triangle());
         for engine in ["auto-source", "field"] {
             let maps = run_with(asset.clone(), engine, &[]).unwrap();
-            assert!(is_all(&maps, [bytes[0], bytes[1], bytes[2], 255]), "{engine}: {:?}", maps.base_color.get_pixel(9, 9));
+            assert!(
+                is_all(&maps, [bytes[0], bytes[1], bytes[2], 255]),
+                "{engine}: {:?}",
+                maps.base_color.get_pixel(9, 9)
+            );
             assert!(maps.normal.is_none() && maps.orm.is_some());
         }
         let no_field = Given { mesh: triangle(), has_cutout: true, has_high: true };

@@ -1,8 +1,11 @@
 //! How much a reconstruction by a network takes pains: what one word sets at once.
 
 use crate::{
+    cx::StageCx,
+    error::StageError,
     field::Wishes,
     nets::Precision,
+    slot::Asset,
     stage::{Param, ParamKind},
 };
 
@@ -36,8 +39,28 @@ pub const PRECISION: Param = Param {
     id: "precision",
     doc: "Numbers that the network computes with; auto is what the quality says, which suits the device.",
     unit: "",
-    kind: ParamKind::Choice { default: "auto", options: &["auto", "f32", "bf16", "f16"] },
+    kind: ParamKind::Choice { default: "auto", options: &["auto", "f32", "bf16x3", "bf16", "f16"] },
 };
+
+/// Smallest texture, in texels.
+const MIN_TEXTURE: i64 = 64;
+
+/// Parameter `size`, of which 0 leaves the texture's size to the field.
+pub const fn texture_param(doc: &'static str) -> Param {
+    Param { id: "size", doc, unit: "px", kind: ParamKind::Int { default: 0, min: 0, max: 8192 } }
+}
+
+/// Side of the texture: the parameter `size`, or what the field asks for, or 1024.
+pub fn texture_size(cx: &StageCx, asset: &Asset) -> Result<u32, StageError> {
+    match cx.int("size") {
+        0 => Ok(asset.field().map_or(Wishes::default(), |field| field.wishes).texture),
+        size if size >= MIN_TEXTURE => Ok(size as u32),
+        size => Err(StageError::invalid(
+            format!("a texture of {size} texels is smaller than {MIN_TEXTURE}"),
+            format!("set size to 0 or to at least {MIN_TEXTURE}"),
+        )),
+    }
+}
 
 impl Quality {
     /// The one called `id`, else the default.

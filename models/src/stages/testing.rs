@@ -17,6 +17,12 @@ pub fn run(stage: &Stage, set: &[(&str, Json)], asset: &mut Asset) -> Result<(),
         let param = stage.params_of(engine).find(|p| p.id == *id).unwrap_or_else(|| panic!("no parameter {id}"));
         settings.insert((*id).to_owned(), param.check(value).unwrap());
     }
-    let cx = StageCx { engine: engine.id, settings: &settings, cancel: CancelToken::default(), progress: &|_| {}, nets: &crate::nets::NoNets };
+    let cx = StageCx {
+        engine: engine.id,
+        settings: &settings,
+        cancel: CancelToken::default(),
+        progress: &|_| {},
+        nets: &crate::nets::NoNets,
+    };
     (stage.run)(&cx, asset)
 }

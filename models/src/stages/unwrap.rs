@@ -20,6 +20,7 @@ use crate::{
     },
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage},
+    stages::quality,
 };
 
 pub const STAGE: Stage = Stage {
@@ -27,7 +28,7 @@ pub const STAGE: Stage = Stage {
     version: 2,
     doc: "Lay the surface out on a texture.",
     reads: &[Slot::Mesh],
-    may_read: &[Slot::Notes],
+    may_read: &[Slot::Notes, Slot::Field],
     writes: &[Slot::Mesh],
     may_write: &[Slot::Notes],
     engines: &[
@@ -52,12 +53,7 @@ pub const STAGE: Stage = Stage {
             unit: "px",
             kind: ParamKind::Float { default: 8.0, min: 0.0, max: 64.0 },
         },
-        Param {
-            id: "size",
-            doc: "Width and height of the texture that padding is counted in.",
-            unit: "px",
-            kind: ParamKind::Int { default: 1024, min: 64, max: 8192 },
-        },
+        quality::texture_param("Width and height of the texture that padding is counted in; 0 as for `bake.size`."),
         Param {
             id: "keep",
             doc: "Keep the layout that the mesh came with if it lies inside the texture, overlaps nowhere and is even.",
@@ -90,32 +86,33 @@ const MAX_KEPT_OVERLAP: f64 = 0.0005;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let mesh = asset.mesh()?;
+    let size = quality::texture_size(cx, asset)?;
     cx.step(0, 1)?;
-    if cx.flag("keep") && is_usable(&mesh, cx.int("size") as u32) {
+    if cx.flag("keep") && is_usable(&mesh, size) {
         asset.note(STAGE.id, json!({ "kept": true }));
         return cx.step(1, 1);
     }
     let unwrapped = match cx.engine {
-        "planar" => on_two_sides(cx, &mesh).map_err(refusal)?,
-        "atlas" => on_atlas(cx, &mesh)?,
+        "planar" => on_two_sides(cx, &mesh, size).map_err(refusal)?,
+        "atlas" => on_atlas(cx, &mesh, size)?,
         // Without a front view nobody will project a picture along it.
-        _ if mesh.front.is_none() => on_atlas(cx, &mesh)?,
-        _ => match on_two_sides(cx, &mesh) {
+        _ if mesh.front.is_none() => on_atlas(cx, &mesh, size)?,
+        _ => match on_two_sides(cx, &mesh, size) {
             Ok(unwrapped) => unwrapped,
-            Err(NotTwoHeightFields { .. }) => on_atlas(cx, &mesh)?,
+            Err(NotTwoHeightFields { .. }) => on_atlas(cx, &mesh, size)?,
         },
     };
     asset.set_mesh(unwrapped);
     cx.step(1, 1)
 }
 
-fn on_two_sides(cx: &StageCx, mesh: &Mesh) -> Result<Mesh, NotTwoHeightFields> {
-    let options = PlanarOptions { padding: cx.float("padding") / cx.int("size") as f64, spread: cx.float("spread") };
+fn on_two_sides(cx: &StageCx, mesh: &Mesh, size: u32) -> Result<Mesh, NotTwoHeightFields> {
+    let options = PlanarOptions { padding: cx.float("padding") / f64::from(size), spread: cx.float("spread") };
     planar(mesh, &options)
 }
 
-fn on_atlas(cx: &StageCx, mesh: &Mesh) -> Result<Mesh, StageError> {
-    let options = AtlasOptions { size: cx.int("size") as u32, padding: cx.float("padding").ceil() as u32 };
+fn on_atlas(cx: &StageCx, mesh: &Mesh, size: u32) -> Result<Mesh, StageError> {
+    let options = AtlasOptions { size, padding: cx.float("padding").ceil() as u32 };
     let (unwrapped, stats) = atlas_unless(mesh, &options, &|| cx.cancel.is_cancelled())?;
     tracing::debug!(?stats, "atlas");
     Ok(unwrapped)

@@ -96,9 +96,10 @@ impl Fixture {
 
     /// Panics unless the formula gives what the reference had.
     pub fn check_weights(&self) {
-        let sum = self.tensors.iter().fold(0u64, |sum, (name, spread)| {
-            sum.wrapping_add(checksum(&spread.values(name, self.seed)))
-        });
+        let sum = self
+            .tensors
+            .iter()
+            .fold(0u64, |sum, (name, spread)| sum.wrapping_add(checksum(&spread.values(name, self.seed))));
         assert_eq!(Some(sum), self.weights_checksum, "{}: checksum of the weights", self.name);
     }
 
@@ -141,7 +142,8 @@ impl Fixture {
         let (shape, golden) = self.golden(name);
         assert_eq!(shape, output.shape, "{name}");
         let got = output.stored_part(name, got);
-        let mut found = Comparison { name: name.to_owned(), n: golden.len(), max_error: 0.0, share: 0.0, first_bad: None };
+        let mut found =
+            Comparison { name: name.to_owned(), n: golden.len(), max_error: 0.0, share: 0.0, first_bad: None };
         for (i, (got, golden)) in got.into_iter().zip(golden).enumerate() {
             let error = (f64::from(got) - f64::from(golden)).abs();
             let share = error / tolerance(f64::from(golden));
@@ -158,9 +160,9 @@ impl Fixture {
 
 impl Output {
     fn new(json: &Json) -> Output {
-        let slices = json["slice"].as_array().map(|axes| {
-            axes.iter().map(|axis| sizes(axis).try_into().expect("start, stop and step")).collect()
-        });
+        let slices = json["slice"]
+            .as_array()
+            .map(|axes| axes.iter().map(|axis| sizes(axis).try_into().expect("start, stop and step")).collect());
         Output {
             shape: sizes(&json["shape"]),
             part: slices.map(|slices| (sizes(&json["full_shape"]), slices)),

@@ -11,7 +11,15 @@ mod triposr;
 
 use std::path::{Path, PathBuf};
 
-use meshkiln_models::nets::{Compute, Precision, compute::Kernels};
+use meshkiln_models::{
+    StageError,
+    cx::{CancelToken, Progress},
+    nets::{Compute, Loader, NetHandle, Nets, Precision, compute::Kernels},
+    recipe::Recipe,
+    run::run_plan_with,
+    slot::{Asset, Slot, Value},
+};
+use serde_json::json;
 
 use crate::fixture::{Comparison, Fixture};
 
@@ -44,6 +52,51 @@ fn golden_candle() {
 fn golden_bf16() {
     let compute = Compute::cpu(Precision::Bf16).unwrap();
     over_fixtures(|fixture| (fixture.kind == "triposr").then(|| triposr::compare_half(fixture, &compute)));
+}
+
+/// A whole recipe with the network: field, surface, colours. Synthetic weights make foam, which
+/// no gate lets pass; that is only told.
+#[test]
+fn golden_recipe() {
+    struct Loaded(NetHandle);
+    impl Nets for Loaded {
+        fn net(&self, _: &str, _: Option<Precision>) -> Result<NetHandle, StageError> {
+            Ok(self.0.clone())
+        }
+    }
+    let fixture = Fixture::open(&Path::new(ROOT).join("tests/golden/triposr_tiny.json"));
+    let compute = Compute::cpu(Precision::F32).unwrap();
+    let loader = Loader::find("triposr").unwrap();
+    let nets = Loaded(loader.load(Some(&fixture.config), &fixture.weights(), &compute).unwrap());
+
+    let mut recipe = Recipe::built_in("draft").unwrap();
+    recipe.set("reconstruct", "quality", &json!("light")).unwrap();
+    recipe.set("reconstruct", "height", &json!(0.5)).unwrap();
+    let plan = recipe.plan(&|net| net == "triposr").unwrap();
+    assert_eq!(plan.steps.iter().find(|step| step.stage == "reconstruct").unwrap().engine, "triposr");
+    let mut asset = Asset::default();
+    let source = std::fs::read(Path::new(ROOT).join("examples/lantern.png")).unwrap();
+    asset.set(Slot::Source, Value::Bytes(source.into()));
+    asset.set(Slot::Provenance, Value::Json(json!({ "name": "foam", "plan": plan.to_json() }).into()));
+    let steps = std::sync::Mutex::new(Vec::new());
+    let hear = |stage: &'static str, progress: Progress| {
+        if stage == "reconstruct" {
+            steps.lock().unwrap().push(progress.done);
+        }
+    };
+    run_plan_with(&nets, &plan, &mut asset, &CancelToken::default(), &hear).unwrap();
+
+    let (field, mesh) = (asset.field().unwrap(), asset.mesh().unwrap());
+    let (low, high) = mesh.bounds().unwrap();
+    assert!((high.y - low.y - 0.5).abs() < 0.01, "{low} {high}");
+    // Vertices of the simplified foam are near the surface: more of them than not within a factor
+    // of two of the density there.
+    let densities = field.densities(&mesh.positions);
+    let near = densities.iter().filter(|d| (12.5..50.0).contains(*d)).count();
+    assert!(near * 2 > densities.len(), "{near} of {} vertices are near the surface", densities.len());
+    let colors = asset.maps().unwrap().base_color.pixels().map(|p| p.0).collect::<std::collections::HashSet<_>>();
+    assert!(colors.len() > 100, "{} colours", colors.len());
+    assert!(steps.into_inner().unwrap().len() > 7);
 }
 
 #[test]

@@ -104,7 +104,11 @@ impl Backbone {
         for (i, block) in self.blocks.iter().enumerate() {
             let tap = |name: &str, value: &Tensor| watch.tap(&format!("backbone_block{i}{name}"), value);
             if i > 0 {
-                x = block.mix_with_themselves(&x, &self.attention, watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor)))?;
+                x = block.mix_with_themselves(
+                    &x,
+                    &self.attention,
+                    watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor)),
+                )?;
             }
             x = block.mix_with_image(&x, image, &self.attention, watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor)))?;
             tap("", &x);
@@ -181,13 +185,7 @@ impl Block {
 type Tap<'a> = &'a dyn Fn(&str, &Tensor);
 
 /// The layer's output plus `residual`; who looks on sees it without.
-fn add(
-    layer: &Linear,
-    x: &Tensor,
-    residual: &Tensor,
-    tap: Option<Tap>,
-    name: &str,
-) -> Result<Tensor, StageError> {
+fn add(layer: &Linear, x: &Tensor, residual: &Tensor, tap: Option<Tap>, name: &str) -> Result<Tensor, StageError> {
     let Some(tap) = tap else { return layer.forward_add(x, residual) };
     let y = layer.forward(x)?.to_dtype(residual.dtype())?;
     tap(name, &y);
@@ -195,9 +193,9 @@ fn add(
 }
 
 /// A transposed convolution 2 x 2 of stride 2 as a linear layer: weights [c, c', 2, 2] of the
-/// checkpoint, bias [c'].
+/// checkpoint, bias [c']. Always f32: what it gives is the field.
 fn upsample(n_in: usize, n_out: usize, vars: &Vars) -> Result<Linear, StageError> {
     let weight = transposed(&vars.values("weight", &[n_in, n_out, 2, 2])?, 4 * n_out);
     let bias: Vec<f32> = vars.values("bias", &[n_out])?.iter().flat_map(|b| [*b; 4]).collect();
-    Linear::from_values(Activation::None, n_in, &weight, Some(&bias), vars.compute)
+    Linear::from_values(Activation::None, n_in, &weight, Some(&bias), &vars.compute.in_f32())
 }

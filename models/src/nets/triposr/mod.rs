@@ -19,8 +19,8 @@ use std::sync::Arc;
 use ::image::RgbImage;
 use candle_core::Tensor;
 
-use self::{backbone::Backbone, tokenizer::Tokenizer};
 pub use self::config::Config;
+use self::{backbone::Backbone, tokenizer::Tokenizer};
 use super::{Net, Vars, Watch, blocks::to_host};
 use crate::{
     error::StageError,
@@ -106,3 +106,6 @@ fn decoder(config: &Config, vars: &Vars) -> Result<Decoder, StageError> {
     });
     Ok(Decoder { layers: layers.collect::<Result<_, StageError>>()? })
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,13 +25,12 @@ pub fn foreground(cutout: &RgbaImage, ratio: f64) -> Result<RgbaImage, StageErro
         let (left, top, right, bottom) = bounds.unwrap_or((x, y, x, y));
         Some((x.min(left), y.min(top), x.max(right), y.max(bottom)))
     });
-    let (left, top, right, bottom) = bounds.filter(|(left, top, right, bottom)| left < right && top < bottom).ok_or(
-        StageError::new(
+    let (left, top, right, bottom) =
+        bounds.filter(|(left, top, right, bottom)| left < right && top < bottom).ok_or(StageError::new(
             StageErrorKind::NoObject,
             "the cutout shows no object",
             "give a picture in which the object is larger than a few pixels",
-        ),
-    )?;
+        ))?;
     let (width, height) = (right - left, bottom - top);
     let side = width.max(height);
     let outer = ((side as f64 / ratio) as u32).max(side);
@@ -66,7 +65,11 @@ mod tests {
     fn the_object_is_centred_and_odd_margins_go_right_and_down() {
         // Visible 7 x 5, of which 6 x 4 remain: a square of 6, then of 7 (6 / 0.85 = 7.06).
         let cutout = RgbaImage::from_fn(20, 20, |x, y| {
-            if (3..10).contains(&x) && (8..13).contains(&y) { Rgba([x as u8, y as u8, 9, 255]) } else { Rgba([1; 4].map(|_| 0)) }
+            if (3..10).contains(&x) && (8..13).contains(&y) {
+                Rgba([x as u8, y as u8, 9, 255])
+            } else {
+                Rgba([1; 4].map(|_| 0))
+            }
         });
         let square = foreground(&cutout, RATIO).unwrap();
         assert_eq!(square.dimensions(), (7, 7));

@@ -187,18 +187,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_on_a_plane_stay_on_it_where_no_border_is_near() {
-        // Cubic convolution reproduces straight lines.
-        let from = 14;
-        let stored: Vec<f32> = std::iter::once(7.0)
-            .chain(grid(from).map(|(y, x)| 2.0 * y as f32 - 3.0 * x as f32))
-            .collect();
-        let out = resized_positions(&stored, 1, from, 32);
-        assert_eq!((out.len(), out[0]), (1 + 32 * 32, 7.0));
-        for (i, (y, x)) in grid(32).enumerate().filter(|(_, (y, x))| (4..28).contains(y) && (4..28).contains(x)) {
-            let at = |i: usize| (i as f32 + 0.5) * 14.0 / 32.1 - 0.5;
-            let expected = 2.0 * at(y) - 3.0 * at(x);
-            assert!((out[1 + i] - expected).abs() < 1e-4, "{y} {x}: {} not {expected}", out[1 + i]);
-        }
+    fn what_is_the_same_everywhere_stays_and_one_position_spreads_over_four() {
+        let (from, to) = (14, 32);
+        let even = resized_positions(&vec![3.0; 2 * (1 + from * from)], 2, from, to);
+        assert!(even.len() == 2 * (1 + to * to) && even.iter().all(|v| (v - 3.0).abs() < 1e-5));
+
+        let mut one = vec![0.0; 1 + from * from];
+        one[1 + 5 * from + 5] = 1.0;
+        let spread = resized_positions(&one, 1, from, to);
+        let sum: f32 = spread.iter().sum();
+        let reach = spread[1..].iter().filter(|v| **v != 0.0).count();
+        // Four positions wide, at a scale of 32.1 / 14 each way.
+        assert!((sum - (32.1f32 / 14.0).powi(2)).abs() < 0.05 && reach <= 10 * 10, "{sum} {reach}");
     }
 }

@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::{
     super::{
+        bf16::Parts,
         buffer::{Shared, as_bf16, with_kept, with_scratch},
         isa::Isa,
         tile::{Bf16Tiles, PANEL, STEP, STEP_LEN, pack_columns_bf16, pack_depths_bf16, pack_rows_bf16},
     },
     Attention, binary_scale,
-    softmax::{Numerators, Running, softmax_bf16, write_rows},
+    softmax::{Running, softmax_bf16, softmax_two_parts, write_rows},
 };
 
 /// Blocks of 32 queries of a task.
@@ -19,23 +20,24 @@ const KEYS: usize = 256;
 /// From row to row of the scores: not a power of two (tile/mod.rs).
 const STRIDE: usize = KEYS + 16;
 
-pub(super) fn run(of: &Attention, isa: Isa, out: &mut [f32]) {
+pub(super) fn run(of: &Attention, isa: Isa, parts: Parts, out: &mut [f32]) {
     let &Attention { q, k, v, heads, d, .. } = of;
     let n_blocks = k.n.div_ceil(STEP);
     let steps = d.div_ceil(STEP);
-    let head_len = n_blocks * steps * STEP_LEN;
+    let step_len = parts.n() * STEP_LEN;
+    let head_len = n_blocks * steps * step_len;
     // Keys [head][block of 32 keys][step of d], values [head][panel of d][block of 32 keys].
     with_kept(heads * head_len, |packed| {
         let (packed_k, packed_v) = as_bf16(packed).split_at_mut(heads * head_len);
-        packed_k.par_chunks_mut(steps * STEP_LEN).enumerate().for_each(|(i, to)| {
+        packed_k.par_chunks_mut(steps * step_len).enumerate().for_each(|(i, to)| {
             let (head, first) = (i / n_blocks, i % n_blocks * STEP);
-            pack_columns_bf16(isa, d, |c| (first + c < k.n).then(|| k.part(first + c, head * d, d)), to);
+            pack_columns_bf16(isa, parts, d, |c| (first + c < k.n).then(|| k.part(first + c, head * d, d)), to);
         });
-        packed_v.par_chunks_mut(STEP_LEN).enumerate().for_each(|(i, to)| {
+        packed_v.par_chunks_mut(step_len).enumerate().for_each(|(i, to)| {
             let (head, panel, first) = (i / n_blocks / steps, i / n_blocks % steps * PANEL, i % n_blocks * STEP);
             let len = PANEL.min(d - panel);
             let row = |r: usize| (first + r < v.n).then(|| v.part(first + r, head * d + panel, len));
-            pack_depths_bf16(isa, row, to);
+            pack_depths_bf16(isa, parts, row, to);
         });
         let (packed_k, packed_v) = (&*packed_k, &*packed_v);
         let tasks = q.n.div_ceil(STEP * BLOCKS);
@@ -45,14 +47,16 @@ pub(super) fn run(of: &Attention, isa: Isa, out: &mut [f32]) {
             let keys_of_head = &packed_k[head * head_len..][..head_len];
             let values_of_head = &packed_v[head * head_len..][..head_len];
             let rows = first..(first + STEP * BLOCKS).min(q.n);
-            run_task(of, isa, head, rows, keys_of_head, values_of_head, &out);
+            run_task(of, isa, parts, head, rows, keys_of_head, values_of_head, &out);
         });
     });
 }
 
+#[allow(clippy::too_many_arguments)]
 fn run_task(
     of: &Attention,
     isa: Isa,
+    parts: Parts,
     head: usize,
     rows: std::ops::Range<usize>,
     packed_k: &[u16],
@@ -62,16 +66,17 @@ fn run_task(
     let &Attention { q, k, heads, d, scale, .. } = of;
     let steps = d.div_ceil(STEP);
     let width = steps * PANEL;
-    let n_blocks = packed_k.len() / (steps * STEP_LEN);
+    let step_len = parts.n() * STEP_LEN;
+    let n_blocks = packed_k.len() / (steps * step_len);
     let n = rows.len().next_multiple_of(STEP);
-    let tiles = Bf16Tiles::new(isa);
-    let lens = [n * width / 2, STEP * STRIDE, STEP * KEYS / 2, n * width, 2 * n];
+    let tiles = Bf16Tiles::new(isa, parts);
+    let lens = [n * width * parts.n() / 2, STEP * STRIDE, STEP * KEYS * parts.n() / 2, n * width, 2 * n];
     with_scratch(lens, |[queries, scores, numerators, sums, state]| {
         let (queries, numerators) = (as_bf16(queries), as_bf16(numerators));
-        for (i, to) in queries.chunks_exact_mut(steps * STEP_LEN).enumerate() {
+        for (i, to) in queries.chunks_exact_mut(steps * step_len).enumerate() {
             let first = rows.start + i * STEP;
             let row = |r: usize| (first + r < rows.end).then(|| q.part(first + r, head * d, d));
-            pack_rows_bf16(isa, d, binary_scale(scale), row, to);
+            pack_rows_bf16(isa, parts, d, binary_scale(scale), row, to);
         }
         sums.fill(0.0);
         let (largest, totals) = state.split_at_mut(n);
@@ -80,13 +85,13 @@ fn run_task(
         for first in (0..n_blocks).step_by(KEYS / STEP) {
             let len = (KEYS / STEP).min(n_blocks - first);
             for r in (0..n).step_by(STEP) {
-                let queries = queries[r * width..].as_ptr();
+                let queries = queries[r * width * parts.n()..].as_ptr();
                 let sums = &mut sums[r * width..][..STEP * width];
                 // SAFETY: 32 rows of queries, scores, numerators, sums and state exist from row r on;
                 // blocks `first` to `first + len` of keys and values exist.
                 unsafe {
                     for p in 0..len {
-                        let keys = packed_k[(first + p) * steps * STEP_LEN..].as_ptr();
+                        let keys = packed_k[(first + p) * steps * step_len..].as_ptr();
                         tiles.multiply(steps, queries, keys, scores[p * PANEL..].as_mut_ptr(), STRIDE, false);
                     }
                     let running = Running {
@@ -100,9 +105,12 @@ fn run_task(
                         sums: sums.as_mut_ptr(),
                         width,
                     };
-                    softmax_bf16(isa, running, Numerators::Tiles(numerators.as_mut_ptr()));
+                    match parts {
+                        Parts::One => softmax_bf16(isa, running, numerators.as_mut_ptr()),
+                        Parts::Two => softmax_two_parts(isa, running, numerators.as_mut_ptr()),
+                    }
                     for p in 0..steps {
-                        let values = packed_v[(p * n_blocks + first) * STEP_LEN..].as_ptr();
+                        let values = packed_v[(p * n_blocks + first) * step_len..].as_ptr();
                         let sums = sums[p * PANEL..].as_mut_ptr();
                         tiles.multiply(len, numerators.as_ptr(), values, sums, width, true);
                     }

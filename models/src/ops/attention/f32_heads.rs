@@ -10,7 +10,7 @@ use super::{
         tile::{DEPTH, PANEL, SHORT_STRIDE, STRIDE, pack_columns, tile_f32, tile_f32_short},
     },
     Attention, binary_scale,
-    softmax::{Numerators, Running, softmax_f32, write_rows},
+    softmax::{Running, softmax_f32, write_rows},
 };
 
 /// Queries of a task, about: their sums and the keys and values of a block stay in the second cache.
@@ -101,7 +101,7 @@ fn run_task(
                         sums: sums.as_mut_ptr(),
                         width,
                     };
-                    softmax_f32(isa, running, Numerators::InPlace);
+                    softmax_f32(isa, running);
                     for p in (0..width).step_by(PANEL) {
                         let values = packed_v[p * keys + first * PANEL..].as_ptr();
                         tile_f32(isa, len, scores.as_ptr(), values, sums[p..].as_mut_ptr(), width, true);

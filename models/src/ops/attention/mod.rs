@@ -9,7 +9,7 @@ mod bf16_heads;
 mod f32_heads;
 mod softmax;
 
-use super::{Isa, Precision};
+use super::{Isa, Precision, bf16::Parts};
 
 /// A matrix whose rows may be parts of longer ones.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +75,9 @@ pub fn attention_for_isa(of: &Attention, precision: Precision, isa: Isa, out: &m
         assert!(rows.stride >= width && rows.data.len() >= needed, "{name} lack numbers: {needed} are needed");
     }
     assert!(out.len() == q.n * width, "{} results for {} rows of {width}", out.len(), q.n);
-    if precision == Precision::Bf16 && isa.multiplies_bf16() {
-        bf16_heads::run(of, isa, out);
-    } else {
-        f32_heads::run(of, isa, out);
+    match Parts::multiplied(precision, isa) {
+        Some(parts) => bf16_heads::run(of, isa, parts, out),
+        None => f32_heads::run(of, isa, out),
     }
 }
 

@@ -26,33 +26,33 @@ pub(super) struct Running {
     pub width: usize,
 }
 
-/// Where numerators go.
-#[derive(Clone, Copy)]
-pub(super) enum Numerators {
-    /// In place of the scores.
-    InPlace,
-    /// To bf16 tiles of 32 rows (tile/mod.rs).
-    Tiles(*mut u16),
-}
-
 per_isa! {
     /// Turns scores into numerators `2^(score - largest)`, and brings totals and sums up to date.
     ///
     /// # Safety
-    /// The pointers are valid for what `Running` and `Numerators` say.
-    pub(super) fn softmax_f32(running: Running, to: Numerators) = f32_numerators;
+    /// The pointers are valid for what `Running` says.
+    pub(super) fn softmax_f32(running: Running) = in_place;
 }
 
 per_isa! {
-    /// The same with a rougher exponential, whose error bf16 hides.
+    /// The same, with the numerators as bf16 tiles of 32 rows (tile/mod.rs), and with a rougher
+    /// exponential, whose error bf16 hides.
     ///
     /// # Safety
-    /// As `softmax_f32`.
-    pub(super) fn softmax_bf16(running: Running, to: Numerators) = bf16_numerators;
+    /// As `softmax_f32`, and there is room for the tiles.
+    pub(super) fn softmax_bf16(running: Running, tiles: *mut u16) = one_part;
+}
+
+per_isa! {
+    /// The same, with numerators of two parts.
+    ///
+    /// # Safety
+    /// As `softmax_bf16`.
+    pub(super) fn softmax_two_parts(running: Running, tiles: *mut u16) = two_parts;
 }
 
 #[inline(always)]
-unsafe fn f32_numerators<S: Simd>(running: Running, _: Numerators) {
+unsafe fn in_place<S: Simd>(running: Running) {
     // SAFETY: the caller's promises.
     unsafe {
         for row in 0..running.rows {
@@ -72,21 +72,37 @@ unsafe fn f32_numerators<S: Simd>(running: Running, _: Numerators) {
 }
 
 #[inline(always)]
-unsafe fn bf16_numerators<S: Simd>(running: Running, to: Numerators) {
-    let Numerators::Tiles(tiles) = to else { return };
+unsafe fn one_part<S: Simd>(running: Running, tiles: *mut u16) {
     // SAFETY: the caller's promises.
     unsafe {
         for row in 0..running.rows {
             let (scores, largest) = prepare::<S>(&running, row);
             let mut total = [S::splat(0.0); 2];
-            for i in (0..running.len).step_by(2 * LANES) {
-                let to = tiles.add(i / STEP * STEP_LEN + row * STEP);
-                for (half, total) in total.iter_mut().enumerate() {
-                    let score = S::load(scores.add(i + half * LANES));
-                    let numerator = math::exp2_rough::<S>(S::sub(score, largest));
-                    *total = S::add(*total, numerator);
-                    S::store_bf16(to.add(half * LANES), numerator);
-                }
+            for i in (0..running.len).step_by(STEP) {
+                let numerator = |at: usize| math::exp2_rough::<S>(S::sub(S::load(scores.add(at)), largest));
+                let (n0, n1) = (numerator(i), numerator(i + LANES));
+                total = [S::add(total[0], n0), S::add(total[1], n1)];
+                S::store_two_bf16(tiles.add(i / STEP * STEP_LEN + row * STEP), n0, n1);
+            }
+            *running.totals.add(row) += S::sum(S::add(total[0], total[1]));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn two_parts<S: Simd>(running: Running, tiles: *mut u16) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        for row in 0..running.rows {
+            let (scores, largest) = prepare::<S>(&running, row);
+            let mut total = [S::splat(0.0); 2];
+            for i in (0..running.len).step_by(STEP) {
+                let numerator = |at: usize| math::exp2::<S>(S::sub(S::load(scores.add(at)), largest));
+                let (n0, n1) = (numerator(i), numerator(i + LANES));
+                total = [S::add(total[0], n0), S::add(total[1], n1)];
+                let to = tiles.add(i / STEP * 2 * STEP_LEN + row * STEP);
+                S::store_two_bf16(to, n0, n1);
+                S::store_two_bf16(to.add(STEP_LEN), S::sub(n0, S::to_bf16(n0)), S::sub(n1, S::to_bf16(n1)));
             }
             *running.totals.add(row) += S::sum(S::add(total[0], total[1]));
         }

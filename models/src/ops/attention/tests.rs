@@ -72,6 +72,12 @@ fn bf16_attention_is_near() {
 }
 
 #[test]
+fn attention_of_two_parts_of_bf16_is_nearly_f32() {
+    check(Precision::Bf16x3, 1.7, |_| 2e-5);
+    check(Precision::Bf16x3, 60.0, |_| 1e-3);
+}
+
+#[test]
 fn large_scores_neither_overflow_nor_vanish() {
     let (n, d) = (40, 16);
     let q = vec![30.0; n * d];
@@ -80,7 +86,7 @@ fn large_scores_neither_overflow_nor_vanish() {
     let rows = |data| Rows::dense(data, d);
     let of = Attention { q: rows(&q), k: rows(&k), v: rows(&v), heads: 1, d, scale: 1.0 };
     for isa in Isa::available() {
-        for precision in [Precision::F32, Precision::Bf16] {
+        for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
             let mut out = vec![0.0; n * d];
             attention_for_isa(&of, precision, isa, &mut out);
             assert!(out.iter().all(|&o| o == 33.0), "{isa:?} {precision:?}: {:?}", &out[..4]);

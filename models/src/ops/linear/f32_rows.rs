@@ -65,7 +65,7 @@ fn run_task(layer: &PackedLinear, x: &[f32], task: &Task, y: &Shared<f32>, add: 
     with_scratch([padded_rows * STRIDE, kept * sums_len], |[a, sums]| {
         for first in (0..n_in).step_by(depth) {
             let len = depth.min(n_in - first);
-            let padded = if matches!(layer.panels.data, Data::Bf16(_)) { len.next_multiple_of(STEP) } else { len };
+            let padded = if matches!(layer.panels.data, Data::Bf16(..)) { len.next_multiple_of(STEP) } else { len };
             for (r, a) in a.chunks_exact_mut(STRIDE).enumerate().take(task.rows) {
                 a[..len].copy_from_slice(&x[(task.first_row + r) * n_in + first..][..len]);
                 a[len..padded].fill(0.0);
@@ -83,7 +83,7 @@ fn run_task(layer: &PackedLinear, x: &[f32], task: &Task, y: &Shared<f32>, add: 
                                 let b = data[((task.first_panel + p) * n_in + first) * PANEL..].as_ptr();
                                 tile_f32(layer.isa, len, a, b, c, PANEL, first > 0);
                             }
-                            Data::Bf16(data) => {
+                            Data::Bf16(data, _) => {
                                 let steps = n_in.div_ceil(STEP);
                                 let at = (task.first_panel + p) * steps + first / STEP;
                                 let b = data[at * STEP_LEN..].as_ptr();

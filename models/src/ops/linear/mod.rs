@@ -93,7 +93,9 @@ impl PackedLinear {
             y.len()
         );
         match &self.panels.data {
-            pack::Data::Bf16(_) if self.isa.multiplies_bf16() => bf16_rows::run(self, x, rows, y, add),
+            pack::Data::Bf16(weights, parts) if self.isa.multiplies_bf16() => {
+                bf16_rows::Layer { of: self, weights, parts: *parts }.run(x, rows, y, add)
+            }
             _ => f32_rows::run(self, x, rows, y, add),
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     super::{
         Precision,
+        bf16::Parts,
         buffer::Aligned,
         isa::Isa,
         tile::{PANEL, STEP, STEP_LEN, pack_columns, pack_columns_bf16},
@@ -25,8 +26,8 @@ pub(super) struct Panels {
 pub(super) enum Data {
     /// `[panel][n_in][32]`.
     F32(Aligned<f32>),
-    /// `[panel][n_in / 32][2][16][16][2]` (tile/mod.rs).
-    Bf16(Aligned<u16>),
+    /// `[panel][n_in / 32][parts][2][16][16][2]` (tile/mod.rs).
+    Bf16(Aligned<u16>, Parts),
 }
 
 impl Panels {
@@ -52,18 +53,21 @@ impl Panels {
             (output < n_out).then_some(output + c / outputs * n_out)
         };
         let row = |r: usize| &layer.weight[r * n_in..][..n_in];
-        let data = match precision {
-            Precision::F32 => {
+        // Where bf16 cannot be multiplied it is still half of what has to be read.
+        let parts = Parts::multiplied(precision, isa).or((precision == Precision::Bf16).then_some(Parts::One));
+        let data = match parts {
+            None => {
                 let len = n_in * PANEL;
                 Data::F32(Aligned::build(n_panels * len, len, |p, to| {
                     pack_columns(isa, n_in, |c| row_of(p, c).map(row), to)
                 }))
             }
-            Precision::Bf16 => {
-                let len = n_in.div_ceil(STEP) * STEP_LEN;
-                Data::Bf16(Aligned::build(n_panels * len, len, |p, to| {
-                    pack_columns_bf16(isa, n_in, |c| row_of(p, c).map(row), to)
-                }))
+            Some(parts) => {
+                let len = n_in.div_ceil(STEP) * parts.n() * STEP_LEN;
+                let packed = Aligned::build(n_panels * len, len, |p, to| {
+                    pack_columns_bf16(isa, parts, n_in, |c| row_of(p, c).map(row), to)
+                });
+                Data::Bf16(packed, parts)
             }
         };
         let mut bias = Aligned::zeroed(n_panels * PANEL);

@@ -32,10 +32,6 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Two {
-        unsafe { Two(widen(_mm_loadu_si128(from.cast())), widen(_mm_loadu_si128(from.add(8).cast()))) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u16) -> (Two, Two) {
         unsafe {
             let (even0, odd0) = split(_mm256_loadu_si256(from.cast()));
@@ -49,6 +45,13 @@ impl Simd for Avx2 {
             // Packing works within halves of 128 bits: the quarters come out as 0 2 1 3.
             let packed = _mm256_packus_epi32(rounded(v.0), rounded(v.1));
             _mm256_storeu_si256(to.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_bf16(v: Two) -> Two {
+        unsafe {
+            let widened = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(rounded(v)));
+            Two(widened(v.0), widened(v.1))
         }
     }
     #[inline(always)]
@@ -91,9 +94,22 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn recip_rough(v: Two) -> Two {
+        unsafe { Self::recip(v) }
+    }
+    #[inline(always)]
     unsafe fn round(v: Two) -> Two {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         unsafe { Two(_mm256_round_ps::<NEAREST>(v.0), _mm256_round_ps::<NEAREST>(v.1)) }
+    }
+    #[inline(always)]
+    unsafe fn split(v: Two) -> (Two, Two) {
+        unsafe {
+            let lowest = _mm256_set1_ps(-126.0);
+            let v = Two(_mm256_max_ps(v.0, lowest), _mm256_max_ps(v.1, lowest));
+            let n = Two(_mm256_floor_ps(v.0), _mm256_floor_ps(v.1));
+            (n, Self::sub(v, n))
+        }
     }
     #[inline(always)]
     unsafe fn scale(v: Two, n: Two) -> Two {
@@ -139,12 +155,6 @@ unsafe fn power(n: __m256) -> __m256 {
         let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
         _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
     }
-}
-
-#[inline(always)]
-unsafe fn widen(eight: __m128i) -> __m256 {
-    // SAFETY: AVX2, as promised to the trait.
-    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(eight))) }
 }
 
 /// Eight pairs of bf16: the even and the odd ones, widened.

@@ -31,8 +31,27 @@ unsafe fn to_bf16_at_once(v: __m512) -> __m256i {
     unsafe { std::mem::transmute(_mm512_cvtneps_pbh(v)) }
 }
 
+#[inline(always)]
+unsafe fn store_two(to: *mut u16, first: __m512, second: __m512) {
+    // SAFETY: AVX-512 F and 32 places, as promised to the trait.
+    unsafe {
+        _mm256_storeu_si256(to.cast(), to_bf16(first));
+        _mm256_storeu_si256(to.add(LANES).cast(), to_bf16(second));
+    }
+}
+
+/// One store of a whole cache line: a tile is loaded line by line, and would wait for two halves.
+#[inline(always)]
+unsafe fn store_two_at_once(to: *mut u16, first: __m512, second: __m512) {
+    // SAFETY: AVX-512 BF16 and 32 places, as promised to the trait; both types are 512 bits.
+    unsafe {
+        let both: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(second, first));
+        _mm512_storeu_si512(to.cast(), both);
+    }
+}
+
 macro_rules! sixteen_lanes {
-    ($name:ident, $to_bf16:ident) => {
+    ($name:ident, $to_bf16:ident, $store_two:ident) => {
         // SAFETY of every block: the trait's caller promises the instructions and valid pointers.
         impl Simd for $name {
             type V = __m512;
@@ -52,13 +71,6 @@ macro_rules! sixteen_lanes {
                 unsafe { _mm512_storeu_ps(to, v) }
             }
             #[inline(always)]
-            unsafe fn load_bf16(from: *const u16) -> __m512 {
-                unsafe {
-                    let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
-                }
-            }
-            #[inline(always)]
             unsafe fn load_bf16_pairs(from: *const u16) -> (__m512, __m512) {
                 unsafe {
                     let pairs = _mm512_loadu_si512(from.cast());
@@ -69,6 +81,14 @@ macro_rules! sixteen_lanes {
             #[inline(always)]
             unsafe fn store_bf16(to: *mut u16, v: __m512) {
                 unsafe { _mm256_storeu_si256(to.cast(), $to_bf16(v)) }
+            }
+            #[inline(always)]
+            unsafe fn store_two_bf16(to: *mut u16, first: __m512, second: __m512) {
+                unsafe { $store_two(to, first, second) }
+            }
+            #[inline(always)]
+            unsafe fn to_bf16(v: __m512) -> __m512 {
+                unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32($to_bf16(v)))) }
             }
             #[inline(always)]
             unsafe fn pair_bf16(even: __m512, odd: __m512) -> __m512 {
@@ -111,8 +131,17 @@ macro_rules! sixteen_lanes {
                 }
             }
             #[inline(always)]
+            unsafe fn recip_rough(v: __m512) -> __m512 {
+                unsafe { _mm512_rcp14_ps(v) }
+            }
+            #[inline(always)]
             unsafe fn round(v: __m512) -> __m512 {
                 unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+            }
+            #[inline(always)]
+            unsafe fn split(v: __m512) -> (__m512, __m512) {
+                // Scaling takes the floor itself, and knows of underflow.
+                unsafe { (v, _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(v)) }
             }
             #[inline(always)]
             unsafe fn scale(v: __m512, n: __m512) -> __m512 {
@@ -134,8 +163,8 @@ macro_rules! sixteen_lanes {
     };
 }
 
-sixteen_lanes!(Avx512, to_bf16);
-sixteen_lanes!(Avx512Bf16, to_bf16_at_once);
+sixteen_lanes!(Avx512, to_bf16, store_two);
+sixteen_lanes!(Avx512Bf16, to_bf16_at_once, store_two_at_once);
 
 /// Four rounds, each pairing rows: single lanes, pairs, quarters, halves.
 #[inline(always)]

@@ -19,7 +19,7 @@ pub(super) const LANES: usize = 16;
 ///
 /// # Safety
 /// Whoever calls knows that the machine has the instructions, and that pointers are
-/// valid for 16 numbers (`load_bf16_pairs`: for 32).
+/// valid for 16 numbers (those of pairs and of two vectors: for 32).
 pub(super) trait Simd: Copy {
     type V: Copy;
     /// Rows of a tile of 32 columns whose sums fit in registers.
@@ -28,12 +28,21 @@ pub(super) trait Simd: Copy {
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
-    /// 16 bf16 numbers, widened.
-    unsafe fn load_bf16(from: *const u16) -> Self::V;
     /// 32 bf16 numbers, widened: those at even and those at odd places.
     unsafe fn load_bf16_pairs(from: *const u16) -> (Self::V, Self::V);
     /// Rounded to bf16, ties to even.
     unsafe fn store_bf16(to: *mut u16, v: Self::V);
+    /// 32 numbers rounded to bf16.
+    #[inline(always)]
+    unsafe fn store_two_bf16(to: *mut u16, first: Self::V, second: Self::V) {
+        // SAFETY: the caller promises 32 places.
+        unsafe {
+            Self::store_bf16(to, first);
+            Self::store_bf16(to.add(LANES), second);
+        }
+    }
+    /// Rounded to bf16, as f32.
+    unsafe fn to_bf16(v: Self::V) -> Self::V;
     /// Both rounded to bf16: in every lane the even one in the lower half, the odd one in the upper.
     unsafe fn pair_bf16(even: Self::V, odd: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
@@ -45,9 +54,14 @@ pub(super) trait Simd: Copy {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// 1 / v to within a few units in the last place, for 2^-100 < |v| < 2^100.
     unsafe fn recip(v: Self::V) -> Self::V;
+    /// 1 / v to 7e-5, for the same v.
+    unsafe fn recip_rough(v: Self::V) -> Self::V;
     /// To the nearest whole number, ties to even, for |v| < 2^22.
     unsafe fn round(v: Self::V) -> Self::V;
-    /// `v * 2^n` for whole `n` in -126..=127.
+    /// `n` and `v - floor(v)` such that `scale(2^(v - floor(v)), n)` is `2^v`, for v up to 127;
+    /// almost zero for v below -126, however far.
+    unsafe fn split(v: Self::V) -> (Self::V, Self::V);
+    /// `v * 2^n` for whole `n` in -126..=127, or `n` from `split`.
     unsafe fn scale(v: Self::V, n: Self::V) -> Self::V;
     /// Row i of the result holds lane i of every row.
     unsafe fn transpose(rows: [Self::V; LANES]) -> [Self::V; LANES];

@@ -35,11 +35,6 @@ impl Simd for Portable {
         unsafe { to.cast::<V>().write_unaligned(v) }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> V {
-        let bits = unsafe { from.cast::<[u16; LANES]>().read_unaligned() };
-        bits.map(|b| f32::from_bits(u32::from(b) << 16))
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u16) -> (V, V) {
         let bits = unsafe { from.cast::<[[u16; 2]; LANES]>().read_unaligned() };
         (bits.map(|b| f32::from_bits(u32::from(b[0]) << 16)), bits.map(|b| f32::from_bits(u32::from(b[1]) << 16)))
@@ -47,6 +42,10 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, v: V) {
         unsafe { to.cast::<[u16; LANES]>().write_unaligned(v.map(bf16::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn to_bf16(v: V) -> V {
+        v.map(bf16::round)
     }
     #[inline(always)]
     unsafe fn pair_bf16(even: V, odd: V) -> V {
@@ -83,8 +82,22 @@ impl Simd for Portable {
         v.map(|x| 1.0 / x)
     }
     #[inline(always)]
+    unsafe fn recip_rough(v: V) -> V {
+        unsafe { Self::recip(v) }
+    }
+    #[inline(always)]
     unsafe fn round(v: V) -> V {
         v.map(|x| (x + NO_FRACTION) - NO_FRACTION)
+    }
+    #[inline(always)]
+    unsafe fn split(v: V) -> (V, V) {
+        let v = v.map(|x| if x > -126.0 { x } else { -126.0 });
+        // Rounded, and one less where that went up: no call of a library.
+        let n = v.map(|x| {
+            let near = (x + NO_FRACTION) - NO_FRACTION;
+            if near > x { near - 1.0 } else { near }
+        });
+        (n, std::array::from_fn(|i| v[i] - n[i]))
     }
     #[inline(always)]
     unsafe fn scale(v: V, n: V) -> V {

@@ -1,29 +1,31 @@
 //! Tiles with f32 sums of bf16 products: AMX, or AVX-512's products of pairs.
 
-use super::super::isa::Isa;
+use super::super::{bf16::Parts, isa::Isa};
 
 /// The right to multiply bf16 tiles on this thread: holds the tile configuration while it lives.
 pub(in super::super) struct Bf16Tiles {
     isa: Isa,
+    parts: Parts,
 }
 
 impl Bf16Tiles {
     /// # Panics
-    /// If `isa` cannot multiply bf16.
-    pub fn new(isa: Isa) -> Self {
-        assert!(isa.multiplies_bf16() && isa.is_available(), "{isa:?} cannot multiply bf16 here");
+    /// If `isa` cannot multiply bf16, or not two parts.
+    pub fn new(isa: Isa, parts: Parts) -> Self {
+        let possible = isa == Isa::Amx || (isa.multiplies_bf16() && parts == Parts::One);
+        assert!(possible && isa.is_available(), "{isa:?} cannot multiply {parts:?} of bf16 here");
         #[cfg(target_arch = "x86_64")]
         if isa == Isa::Amx {
             // SAFETY: available, as asserted.
             unsafe { x86::configure_tiles() }
         }
-        Bf16Tiles { isa }
+        Bf16Tiles { isa, parts }
     }
 
     /// `c = a b` or `c += a b`: 32 rows, 32 columns, `steps` times 32 deep.
     ///
     /// # Safety
-    /// `a` and `b`: `steps * STEP_LEN` numbers, laid out as the module says.
+    /// `a` and `b`: `steps * STEP_LEN` numbers for each part, laid out as the module says.
     /// `c`: 32 rows of 32, `c_stride` apart.
     #[inline]
     pub unsafe fn multiply(
@@ -38,13 +40,14 @@ impl Bf16Tiles {
         // SAFETY: the caller's promises; that the instructions exist was checked in `new`.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            match self.isa {
-                Isa::Amx => x86::multiply_tiles(steps, a, b, c, c_stride, accumulate),
+            match (self.isa, self.parts) {
+                (Isa::Amx, Parts::One) => x86::multiply_tiles(steps, a, b, c, c_stride, accumulate),
+                (Isa::Amx, Parts::Two) => x86::multiply_two_parts(steps, a, b, c, c_stride, accumulate),
                 _ => x86::multiply_pairs(steps, a, b, c, c_stride, accumulate),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("{:?} {:?}", self.isa, (steps, a, b, c, c_stride, accumulate));
+        unreachable!("{:?} {:?} {:?}", self.isa, self.parts, (steps, a, b, c, c_stride, accumulate));
     }
 }
 
@@ -102,64 +105,102 @@ mod x86 {
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }
 
-    /// `Bf16Tiles::multiply` with four tiles of sums. The intrinsics are not stable yet.
-    #[inline]
-    pub unsafe fn multiply_tiles(
-        steps: usize,
-        a: *const u16,
-        b: *const u16,
-        c: *mut f32,
-        c_stride: usize,
-        accumulate: bool,
-    ) {
-        // SAFETY: tiles are configured; every tile read or written is within a, b and c.
-        unsafe {
-            asm!(
-                "test {accumulate:e}, {accumulate:e}",
-                "jnz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{c} + {c_bytes}]",
-                "tileloadd tmm1, [{c} + {c_bytes} + 64]",
-                "tileloadd tmm2, [{lower} + {c_bytes}]",
-                "tileloadd tmm3, [{lower} + {c_bytes} + 64]",
-                "3:",
-                "tileloadd tmm4, [{a} + {line}]",
-                "tileloadd tmm6, [{b} + {line}]",
-                "tileloadd tmm7, [{b} + {line} + 1024]",
-                "tileloadd tmm5, [{a} + {line} + 1024]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 2048",
-                "add {b}, 2048",
-                "dec {steps}",
-                "jnz 3b",
-                "tilestored [{c} + {c_bytes}], tmm0",
-                "tilestored [{c} + {c_bytes} + 64], tmm1",
-                "tilestored [{lower} + {c_bytes}], tmm2",
-                "tilestored [{lower} + {c_bytes} + 64], tmm3",
-                accumulate = in(reg) u32::from(accumulate),
-                a = inout(reg) a => _,
-                b = inout(reg) b => _,
-                c = in(reg) c,
-                lower = in(reg) c.add(16 * c_stride),
-                c_bytes = in(reg) c_stride * size_of::<f32>(),
-                line = in(reg) 64_usize,
-                steps = inout(reg) steps => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            )
-        }
+    /// Four tiles of sums, multiplied by a loop over steps. The intrinsics are not stable yet.
+    macro_rules! multiply_tiles {
+        ($(#[$doc:meta])* $name:ident, $bytes:literal, [$($step:literal),* $(,)?]) => {
+            $(#[$doc])*
+            #[inline]
+            pub unsafe fn $name(
+                steps: usize,
+                a: *const u16,
+                b: *const u16,
+                c: *mut f32,
+                c_stride: usize,
+                accumulate: bool,
+            ) {
+                // SAFETY: tiles are configured; every tile read or written is within a, b and c.
+                unsafe {
+                    asm!(
+                        "test {accumulate:e}, {accumulate:e}",
+                        "jnz 2f",
+                        "tilezero tmm0",
+                        "tilezero tmm1",
+                        "tilezero tmm2",
+                        "tilezero tmm3",
+                        "jmp 3f",
+                        "2:",
+                        "tileloadd tmm0, [{c} + {c_bytes}]",
+                        "tileloadd tmm1, [{c} + {c_bytes} + 64]",
+                        "tileloadd tmm2, [{lower} + {c_bytes}]",
+                        "tileloadd tmm3, [{lower} + {c_bytes} + 64]",
+                        "3:",
+                        $($step,)*
+                        concat!("add {a}, ", $bytes),
+                        concat!("add {b}, ", $bytes),
+                        "dec {steps}",
+                        "jnz 3b",
+                        "tilestored [{c} + {c_bytes}], tmm0",
+                        "tilestored [{c} + {c_bytes} + 64], tmm1",
+                        "tilestored [{lower} + {c_bytes}], tmm2",
+                        "tilestored [{lower} + {c_bytes} + 64], tmm3",
+                        accumulate = in(reg) u32::from(accumulate),
+                        a = inout(reg) a => _,
+                        b = inout(reg) b => _,
+                        c = in(reg) c,
+                        lower = in(reg) c.add(16 * c_stride),
+                        c_bytes = in(reg) c_stride * size_of::<f32>(),
+                        line = in(reg) 64_usize,
+                        steps = inout(reg) steps => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack),
+                    )
+                }
+            }
+        };
     }
 
-    /// `Bf16Tiles::multiply` with 16 vectors of sums at a time, for eight rows.
+    multiply_tiles! {
+        /// `Bf16Tiles::multiply` of one part.
+        multiply_tiles, 2048, [
+            "tileloadd tmm4, [{a} + {line}]",
+            "tileloadd tmm6, [{b} + {line}]",
+            "tileloadd tmm7, [{b} + {line} + 1024]",
+            "tileloadd tmm5, [{a} + {line} + 1024]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+        ]
+    }
+
+    multiply_tiles! {
+        /// `Bf16Tiles::multiply` of two parts: all products but that of the two lesser ones.
+        multiply_two_parts, 4096, [
+            "tileloadd tmm4, [{a} + {line} + 2048]",
+            "tileloadd tmm6, [{b} + {line}]",
+            "tileloadd tmm7, [{b} + {line} + 1024]",
+            "tileloadd tmm5, [{a} + {line} + 3072]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm4, [{a} + {line}]",
+            "tileloadd tmm5, [{a} + {line} + 1024]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm6, [{b} + {line} + 2048]",
+            "tileloadd tmm7, [{b} + {line} + 3072]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+        ]
+    }
+
+    /// `Bf16Tiles::multiply` of one part, with 16 vectors of sums at a time, for eight rows.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub unsafe fn multiply_pairs(
         steps: usize,

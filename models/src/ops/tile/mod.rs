@@ -5,8 +5,8 @@
 //! | numbers | A | panel of B | rows at once |
 //! | --- | --- | --- | --- |
 //! | f32 | row-major, a fixed stride | `[k][32]` | `simd::tile_rows` |
-//! | bf16 | `[k / 32][32 rows][32 k]` | `[k / 32][2][16 pairs of k][16 columns][2]` | 32 |
-//! | f32 times bf16 | as f32 | as bf16 | `simd::tile_rows` |
+//! | bf16 | `[k / 32][parts][32 rows][32 k]` | `[k / 32][parts][2][16 pairs of k][16 columns][2]` | 32 |
+//! | f32 times bf16 | as f32 | as bf16, one part | `simd::tile_rows` |
 //!
 //! The bf16 panel is what AMX wants of its second operand (Intel's Architecture Instruction Set
 //! Extensions Programming Reference, TDPBF16PS), and serves the pair products of AVX-512 as well.
@@ -26,7 +26,7 @@ pub(super) use self::{
 pub(super) const PANEL: usize = 32;
 /// Depth of a step of bf16 tiles, and rows of a bf16 tile of A.
 pub(super) const STEP: usize = 32;
-/// bf16 numbers of one step: 32 rows or columns of 32 depths.
+/// bf16 numbers of one part of a step: 32 rows or columns of 32 depths.
 pub(super) const STEP_LEN: usize = 32 * STEP;
 
 /// Longest depth `tile_f32` and `tile_widened` take at once: 14 rows of it fit in the first cache.

@@ -5,6 +5,7 @@
 
 use super::{
     super::{
+        bf16::Parts,
         isa::Isa,
         simd::{LANES, Simd, per_isa},
     },
@@ -32,48 +33,55 @@ pub(in super::super) fn pack_columns<'a>(
 /// A bf16 panel of B: `row(c)` is its column c, at least `depth` long.
 pub(in super::super) fn pack_columns_bf16<'a>(
     isa: Isa,
+    parts: Parts,
     depth: usize,
     row: impl Fn(usize) -> Option<&'a [f32]>,
     to: &mut [u16],
 ) {
     let steps = depth.div_ceil(STEP);
-    assert!(to.len() >= steps * STEP_LEN, "{steps} steps do not fit in {}", to.len());
+    assert!(to.len() >= steps * parts.n() * STEP_LEN, "{steps} steps do not fit in {}", to.len());
     for half in 0..2 {
         let rows: Rows<LANES> = std::array::from_fn(|c| row(half * LANES + c).map(|r| &r[..depth]));
         // SAFETY: existing rows are `depth` long; half of each step is written, which fits, as asserted.
-        unsafe { columns_half_bf16(isa, &rows, depth, to.as_mut_ptr().add(half * STEP_LEN / 2)) }
+        unsafe { columns_half_bf16(isa, parts.n(), &rows, depth, to.as_mut_ptr().add(half * STEP_LEN / 2)) }
     }
 }
 
 /// One step of a bf16 panel of B: `row(k)` is its row k of 32, up to 32 columns long.
-pub(in super::super) fn pack_depths_bf16<'a>(isa: Isa, row: impl Fn(usize) -> Option<&'a [f32]>, to: &mut [u16]) {
-    assert!(to.len() >= STEP_LEN, "a step does not fit in {}", to.len());
+pub(in super::super) fn pack_depths_bf16<'a>(
+    isa: Isa,
+    parts: Parts,
+    row: impl Fn(usize) -> Option<&'a [f32]>,
+    to: &mut [u16],
+) {
+    assert!(to.len() >= parts.n() * STEP_LEN, "a step does not fit in {}", to.len());
     let rows: Rows<STEP> = std::array::from_fn(&row);
     // SAFETY: rows are slices; `to` holds a step, as asserted.
-    unsafe { depths_step_bf16(isa, &rows, to.as_mut_ptr()) }
+    unsafe { depths_step_bf16(isa, parts.n(), &rows, to.as_mut_ptr()) }
 }
 
 /// 32 rows of bf16 A, times `scale`: `row(r)` is row r, at least `depth` long.
 pub(in super::super) fn pack_rows_bf16<'a>(
     isa: Isa,
+    parts: Parts,
     depth: usize,
     scale: f32,
     row: impl Fn(usize) -> Option<&'a [f32]>,
     to: &mut [u16],
 ) {
     let steps = depth.div_ceil(STEP);
-    assert!(to.len() >= steps * STEP_LEN, "{steps} steps do not fit in {}", to.len());
+    assert!(to.len() >= steps * parts.n() * STEP_LEN, "{steps} steps do not fit in {}", to.len());
     for r in 0..STEP {
         let from = row(r).map_or(&[][..], |r| &r[..depth]);
         // SAFETY: `from` is a slice; row r of each step fits in `to`, as asserted.
-        unsafe { round_row(isa, from, steps, scale, to.as_mut_ptr().add(r * STEP)) }
+        unsafe { round_row(isa, parts.n(), from, steps, scale, to.as_mut_ptr().add(r * STEP)) }
     }
 }
 
 per_isa! { fn columns_half(rows: &Rows<LANES>, depth: usize, to: *mut f32) = transpose_columns; }
-per_isa! { fn columns_half_bf16(rows: &Rows<LANES>, depth: usize, to: *mut u16) = transpose_pairs; }
-per_isa! { fn depths_step_bf16(rows: &Rows<STEP>, to: *mut u16) = interleave; }
-per_isa! { fn round_row(row: &[f32], steps: usize, scale: f32, to: *mut u16) = round; }
+per_isa! { fn columns_half_bf16(parts: usize, rows: &Rows<LANES>, depth: usize, to: *mut u16) = transpose_pairs; }
+per_isa! { fn depths_step_bf16(parts: usize, rows: &Rows<STEP>, to: *mut u16) = interleave; }
+per_isa! { fn round_row(parts: usize, row: &[f32], steps: usize, scale: f32, to: *mut u16) = round; }
 
 /// 16 depths of 16 columns.
 #[inline(always)]
@@ -111,51 +119,73 @@ unsafe fn transpose_columns<S: Simd>(rows: &Rows<LANES>, depth: usize, to: *mut 
     }
 }
 
+/// Takes away what bf16 numbers of `v` hold: what the next part has to.
 #[inline(always)]
-unsafe fn transpose_pairs<S: Simd>(rows: &Rows<LANES>, depth: usize, to: *mut u16) {
-    // SAFETY: the caller promises half a step for every 32 of `depth`, `STEP_LEN` apart.
+unsafe fn rest<S: Simd>(v: S::V) -> S::V {
+    // SAFETY: no memory is touched.
+    unsafe { S::sub(v, S::to_bf16(v)) }
+}
+
+#[inline(always)]
+unsafe fn transpose_pairs<S: Simd>(parts: usize, rows: &Rows<LANES>, depth: usize, to: *mut u16) {
+    // SAFETY: the caller promises half of each part of a step for every 32 of `depth`.
     unsafe {
         for (i, first) in (0..depth.next_multiple_of(STEP)).step_by(LANES).enumerate() {
-            let square = square::<S>(rows, first, depth);
-            let to = to.add(i / 2 * STEP_LEN + i % 2 * (STEP_LEN / 4));
-            for p in 0..LANES / 2 {
-                S::store(to.add(p * 2 * LANES).cast(), S::pair_bf16(square[2 * p], square[2 * p + 1]));
+            let mut square = square::<S>(rows, first, depth);
+            for part in 0..parts {
+                let to = to.add((i / 2 * parts + part) * STEP_LEN + i % 2 * (STEP_LEN / 4));
+                for p in 0..LANES / 2 {
+                    S::store(to.add(p * 2 * LANES).cast(), S::pair_bf16(square[2 * p], square[2 * p + 1]));
+                }
+                if part + 1 < parts {
+                    square = square.map(|v| rest::<S>(v));
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn interleave<S: Simd>(rows: &Rows<STEP>, to: *mut u16) {
-    // SAFETY: the caller promises a whole step.
+unsafe fn interleave<S: Simd>(parts: usize, rows: &Rows<STEP>, to: *mut u16) {
+    // SAFETY: the caller promises a whole step of all parts.
     unsafe {
         for half in 0..2 {
-            let part = |row: Option<&[f32]>| match row {
+            let sixteen = |row: Option<&[f32]>| match row {
                 Some(row) if row.len() >= (half + 1) * LANES => S::load(row.as_ptr().add(half * LANES)),
                 Some(row) if row.len() > half * LANES => padded::<S>(&row[half * LANES..]),
                 _ => S::splat(0.0),
             };
             for p in 0..STEP / 2 {
-                let pair = S::pair_bf16(part(rows[2 * p]), part(rows[2 * p + 1]));
-                S::store(to.add(half * STEP_LEN / 2 + p * 2 * LANES).cast(), pair);
+                let (mut even, mut odd) = (sixteen(rows[2 * p]), sixteen(rows[2 * p + 1]));
+                for part in 0..parts {
+                    let to = to.add(part * STEP_LEN + half * STEP_LEN / 2 + p * 2 * LANES);
+                    S::store(to.cast(), S::pair_bf16(even, odd));
+                    (even, odd) = (rest::<S>(even), rest::<S>(odd));
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn round<S: Simd>(row: &[f32], steps: usize, scale: f32, to: *mut u16) {
-    // SAFETY: the caller promises 32 places for every step, `STEP_LEN` apart.
+unsafe fn round<S: Simd>(parts: usize, row: &[f32], steps: usize, scale: f32, to: *mut u16) {
+    // SAFETY: the caller promises 32 places for every part of a step, `STEP_LEN` apart.
     unsafe {
         let scale = S::splat(scale);
-        for i in 0..2 * steps {
-            let first = i * LANES;
+        let sixteen = |first: usize| {
             let v = if first + LANES <= row.len() {
                 S::load(row.as_ptr().add(first))
             } else {
                 padded::<S>(row.get(first..).unwrap_or_default())
             };
-            S::store_bf16(to.add(i / 2 * STEP_LEN + i % 2 * LANES), S::mul(v, scale));
+            S::mul(v, scale)
+        };
+        for s in 0..steps {
+            let (mut v0, mut v1) = (sixteen(s * STEP), sixteen(s * STEP + LANES));
+            for part in 0..parts {
+                S::store_two_bf16(to.add((s * parts + part) * STEP_LEN), v0, v1);
+                (v0, v1) = (rest::<S>(v0), rest::<S>(v1));
+            }
         }
     }
 }

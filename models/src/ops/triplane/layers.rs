@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        Precision, bf16,
+        Precision,
+        bf16::{self, Parts},
         buffer::{Aligned, as_bf16, with_scratch},
         isa::Isa,
         simd::{LANES, Simd, math, per_isa, tile_rows},
@@ -14,7 +15,7 @@ use super::{
     DecoderLayer,
 };
 
-/// Points of a batch, about: activations of 64 are 16 KiB of f32.
+/// Points of a batch, about: activations of 64 are 16 KiB of f32. Two blocks of 32 of bf16.
 const POINTS: usize = 64;
 
 pub(super) struct Layers {
@@ -34,13 +35,7 @@ struct Hidden {
 
 enum Panels {
     F32(Aligned<f32>),
-    Bf16(Aligned<u16>),
-}
-
-impl Hidden {
-    fn panels(&self) -> usize {
-        self.bias.len() / PANEL
-    }
+    Bf16(Aligned<u16>, Parts),
 }
 
 impl Layers {
@@ -69,12 +64,16 @@ impl Layers {
 
     /// The most points `run` takes.
     pub fn batch(&self) -> usize {
-        let step = if self.is_bf16() { STEP } else { tile_rows(self.isa) };
+        let step = if self.parts().is_some() { STEP } else { tile_rows(self.isa) };
         POINTS.next_multiple_of(step)
     }
 
-    fn is_bf16(&self) -> bool {
-        self.hidden.iter().any(|layer| matches!(layer.panels, Panels::Bf16(_)))
+    /// Of all hidden layers alike; `None` if they are f32.
+    fn parts(&self) -> Option<Parts> {
+        match self.hidden[0].panels {
+            Panels::F32(_) => None,
+            Panels::Bf16(_, parts) => Some(parts),
+        }
     }
 
     /// `fill(rows, stride)` writes the inputs of `points` points; the first `n_out` results go to `out`.
@@ -82,13 +81,12 @@ impl Layers {
         let rows = self.batch();
         assert!(points <= rows && out.len() == points * n_out, "{points} points of a batch of {rows}");
         let len = rows * SHORT_STRIDE;
-        with_scratch([len, len, rows * SHORT_DEPTH / 2], |[a, b, tiles]| {
+        with_scratch([len, len, rows * SHORT_DEPTH], |[a, b, tiles]| {
             a[points * SHORT_STRIDE..].fill(0.0);
             fill(a, SHORT_STRIDE);
-            let last = if self.is_bf16() {
-                self.run_bf16(points.next_multiple_of(STEP), a, as_bf16(tiles))
-            } else {
-                self.run_f32(points, a, b)
+            let last = match self.parts() {
+                Some(parts) => self.run_bf16(parts, a, as_bf16(tiles)),
+                None => self.run_f32(points, a, b),
             };
             // SAFETY: rows of `SHORT_DEPTH` numbers, as many as weights.
             unsafe { last_layer(self.isa, self, last, n_out, out) }
@@ -107,35 +105,59 @@ impl Layers {
                 }
             }
             // SAFETY: `points` rows of all panels' columns.
-            unsafe { activate_f32(self.isa, &layer.bias, points, to.as_mut_ptr(), std::ptr::null_mut()) }
+            unsafe { activate_f32(self.isa, &layer.bias, points, to.as_mut_ptr()) }
             std::mem::swap(&mut from, &mut to);
         }
         from
     }
 
+    /// Two blocks of 32 rows take turns: while one is multiplied, the other is activated.
     /// Activations of the last hidden layer come back as f32, in the place of the features.
-    fn run_bf16<'a>(&self, rows: usize, sums: &'a mut [f32], a: &mut [u16]) -> &'a [f32] {
-        let tiles = Bf16Tiles::new(self.isa);
+    fn run_bf16<'a>(&self, parts: Parts, sums: &'a mut [f32], a: &mut [u16]) -> &'a [f32] {
+        let tiles = Bf16Tiles::new(self.isa, parts);
+        let step_len = parts.n() * STEP_LEN;
         let n_in = self.hidden[0].n_in;
-        for (block, to) in a.chunks_exact_mut(n_in.div_ceil(STEP) * STEP_LEN).enumerate().take(rows / STEP) {
+        let block_len = SHORT_DEPTH / STEP * step_len;
+        for (block, to) in a.chunks_exact_mut(block_len).enumerate().take(2) {
             let row = |r: usize| Some(&sums[(block * STEP + r) * SHORT_STRIDE..][..n_in]);
-            pack_rows_bf16(self.isa, n_in, 1.0, row, to);
+            pack_rows_bf16(self.isa, parts, n_in, 1.0, row, to);
         }
-        for (i, layer) in self.hidden.iter().enumerate() {
-            let Panels::Bf16(panels) = &layer.panels else { unreachable!("all layers are packed alike") };
+        let multiply = |turn: usize, p: usize, a: &[u16], sums: &mut [f32]| {
+            let (layer, block) = (&self.hidden[turn / 2], turn % 2);
+            let Panels::Bf16(panels, _) = &layer.panels else { unreachable!("all layers are packed alike") };
             let steps = layer.n_in.div_ceil(STEP);
-            for block in 0..rows / STEP {
-                let a = a[block * steps * STEP_LEN..].as_ptr();
-                let sums = &mut sums[block * STEP * SHORT_STRIDE..];
-                for (p, panel) in panels.chunks_exact(steps * STEP_LEN).enumerate() {
-                    let c = sums[p * PANEL..].as_mut_ptr();
-                    // SAFETY: `steps` steps of a and the panel; 32 rows with room for four panels.
-                    unsafe { tiles.multiply(steps, a, panel.as_ptr(), c, SHORT_STRIDE, false) }
+            let panel = &panels[p * steps * step_len..][..steps * step_len];
+            let c = sums[block * STEP * SHORT_STRIDE + p * PANEL..].as_mut_ptr();
+            // SAFETY: `steps` steps of a and the panel; 32 rows with room for four panels.
+            unsafe { tiles.multiply(steps, a[block * block_len..].as_ptr(), panel.as_ptr(), c, SHORT_STRIDE, false) }
+        };
+        let activate = |turn: usize, p: usize, a: &mut [u16], sums: &mut [f32]| {
+            let (layer, block) = (turn / 2, turn % 2);
+            let bias = &self.hidden[layer].bias[p * PANEL..][..PANEL];
+            let sums = sums[block * STEP * SHORT_STRIDE + p * PANEL..].as_mut_ptr();
+            let tile = a[block * block_len + p * step_len..].as_mut_ptr();
+            // SAFETY: 32 rows of a panel, which become a step of the next layer's rows.
+            unsafe {
+                match parts {
+                    _ if layer + 1 == self.hidden.len() => activate_f32(self.isa, bias, STEP, sums),
+                    Parts::One => activate_bf16(self.isa, bias, sums, tile),
+                    Parts::Two => activate_two_parts(self.isa, bias, sums, tile),
                 }
             }
-            let to = if i + 1 < self.hidden.len() { a.as_mut_ptr() } else { std::ptr::null_mut() };
-            // SAFETY: `rows` rows of all panels' columns, and room for them in tiles.
-            unsafe { activate_bf16(self.isa, &layer.bias, rows, sums.as_mut_ptr(), to) }
+        };
+        let turns = 2 * self.hidden.len();
+        let panels = |turn: usize| self.hidden[turn / 2].bias.len() / PANEL;
+        for turn in 0..=turns {
+            let multiplied = if turn < turns { panels(turn) } else { 0 };
+            let activated = if turn > 0 { panels(turn - 1) } else { 0 };
+            for p in 0..multiplied.max(activated) {
+                if p < multiplied {
+                    multiply(turn, p, a, sums);
+                }
+                if p < activated {
+                    activate(turn - 1, p, a, sums);
+                }
+            }
         }
         sums
     }
@@ -157,12 +179,14 @@ fn pack(layer: &DecoderLayer, n_in: usize, precision: Precision, isa: Isa) -> Hi
     let mut bias = Aligned::zeroed(n_panels * PANEL);
     bias[..n_out].copy_from_slice(layer.bias);
     let row = |p: usize, c: usize| layer.weight.chunks_exact(n_in).nth(p * PANEL + c);
-    let panels = match precision {
-        Precision::Bf16 if isa.multiplies_bf16() => {
-            let len = n_in.div_ceil(STEP) * STEP_LEN;
-            Panels::Bf16(Aligned::build(n_panels * len, len, |p, to| pack_columns_bf16(isa, n_in, |c| row(p, c), to)))
+    let panels = match Parts::multiplied(precision, isa) {
+        Some(parts) => {
+            let len = n_in.div_ceil(STEP) * parts.n() * STEP_LEN;
+            let packed =
+                Aligned::build(n_panels * len, len, |p, to| pack_columns_bf16(isa, parts, n_in, |c| row(p, c), to));
+            Panels::Bf16(packed, parts)
         }
-        _ => {
+        None => {
             let len = n_in * PANEL;
             Panels::F32(Aligned::build(n_panels * len, len, |p, to| {
                 pack_columns(isa, n_in, |c| row(p, c), to);
@@ -175,13 +199,14 @@ fn pack(layer: &DecoderLayer, n_in: usize, precision: Precision, isa: Isa) -> Hi
     Hidden { panels, bias, n_in }
 }
 
-per_isa! { fn activate_f32(bias: &[f32], rows: usize, sums: *mut f32, tiles: *mut u16) = activate; }
-per_isa! { fn activate_bf16(bias: &[f32], rows: usize, sums: *mut f32, tiles: *mut u16) = activate_tiles; }
+per_isa! { fn activate_f32(bias: &[f32], rows: usize, sums: *mut f32) = activate; }
+per_isa! { fn activate_bf16(bias: &[f32], sums: *const f32, tile: *mut u16) = activate_one_part; }
+per_isa! { fn activate_two_parts(bias: &[f32], sums: *const f32, tile: *mut u16) = activate_parts; }
 per_isa! { fn last_layer(layers: &Layers, rows: &[f32], n_out: usize, out: &mut [f32]) = dot_products; }
 
 /// SiLU of sums and bias, in place: rows of `SHORT_STRIDE`, of which as many columns as biases.
 #[inline(always)]
-unsafe fn activate<S: Simd>(bias: &[f32], rows: usize, sums: *mut f32, _: *mut u16) {
+unsafe fn activate<S: Simd>(bias: &[f32], rows: usize, sums: *mut f32) {
     // SAFETY: the caller promises these rows; biases are whole panels.
     unsafe {
         for r in 0..rows {
@@ -193,23 +218,34 @@ unsafe fn activate<S: Simd>(bias: &[f32], rows: usize, sums: *mut f32, _: *mut u
     }
 }
 
-/// The same, to bf16 tiles of 32 rows; in place if there are none.
+/// The same for 32 rows of a panel, to a bf16 tile.
 #[inline(always)]
-unsafe fn activate_tiles<S: Simd>(bias: &[f32], rows: usize, sums: *mut f32, tiles: *mut u16) {
-    if tiles.is_null() {
-        // SAFETY: the caller's promises.
-        return unsafe { activate::<S>(bias, rows, sums, tiles) };
-    }
-    let steps = bias.len() / STEP;
-    // SAFETY: the caller promises these rows and tiles; biases are whole panels, so whole steps.
+unsafe fn activate_one_part<S: Simd>(bias: &[f32], sums: *const f32, tile: *mut u16) {
+    // SAFETY: the caller promises 32 rows of a panel, and a tile.
     unsafe {
-        for r in 0..rows {
-            let tile = tiles.add(r / STEP * steps * STEP_LEN + r % STEP * STEP);
-            for c in (0..bias.len()).step_by(LANES) {
-                let sum = S::load(sums.add(r * SHORT_STRIDE + c));
-                let v = math::silu::<S>(S::add(sum, S::load(bias.as_ptr().add(c))));
-                S::store_bf16(tile.add(c / STEP * STEP_LEN + c % STEP), v);
-            }
+        let bias = [S::load(bias.as_ptr()), S::load(bias.as_ptr().add(LANES))];
+        for r in 0..STEP {
+            let sums = sums.add(r * SHORT_STRIDE);
+            let v0 = math::silu_near::<S, true>(S::add(S::load(sums), bias[0]));
+            let v1 = math::silu_near::<S, true>(S::add(S::load(sums.add(LANES)), bias[1]));
+            S::store_two_bf16(tile.add(r * STEP), v0, v1);
+        }
+    }
+}
+
+/// The same, to two tiles, one behind the other.
+#[inline(always)]
+unsafe fn activate_parts<S: Simd>(bias: &[f32], sums: *const f32, tile: *mut u16) {
+    // SAFETY: the caller promises 32 rows of a panel, and two tiles.
+    unsafe {
+        let bias = [S::load(bias.as_ptr()), S::load(bias.as_ptr().add(LANES))];
+        for r in 0..STEP {
+            let sums = sums.add(r * SHORT_STRIDE);
+            let v0 = math::silu_near::<S, false>(S::add(S::load(sums), bias[0]));
+            let v1 = math::silu_near::<S, false>(S::add(S::load(sums.add(LANES)), bias[1]));
+            let tile = tile.add(r * STEP);
+            S::store_two_bf16(tile, v0, v1);
+            S::store_two_bf16(tile.add(STEP_LEN), S::sub(v0, S::to_bf16(v0)), S::sub(v1, S::to_bf16(v1)));
         }
     }
 }

@@ -30,7 +30,7 @@ fn points(rng: &mut Rng, n: usize, radius: f32) -> Vec<Vec3> {
 }
 
 /// Ten layers of sums of 64 to 120, each of size 1 to 4.
-const NOISE: f64 = 4e-5;
+const NOISE: f64 = 1e-4;
 
 fn check(precision: Precision, tolerance: f64) {
     for (seed, (channels, (height, width), widths)) in SIZES.into_iter().enumerate() {
@@ -81,6 +81,11 @@ fn check(precision: Precision, tolerance: f64) {
 #[test]
 fn f32_decoder_follows_lookups_and_layers() {
     check(Precision::F32, NOISE);
+}
+
+#[test]
+fn decoder_of_two_parts_of_bf16_is_nearly_f32() {
+    check(Precision::Bf16x3, 3e-4);
 }
 
 /// Where a sum lies between two bf16 numbers, noise decides which; layers behind spread that.

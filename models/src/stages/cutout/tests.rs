@@ -30,7 +30,8 @@ fn run_with(
 ) -> Result<RgbaImage, StageError> {
     let mut asset = Asset::default();
     asset.set_image(Slot::Image, image);
-    let cx = StageCx { engine: "classic", settings, cancel: CancelToken::default(), progress, nets: &crate::nets::NoNets };
+    let cx =
+        StageCx { engine: "classic", settings, cancel: CancelToken::default(), progress, nets: &crate::nets::NoNets };
     (STAGE.run)(&cx, &mut asset)?;
     let cutout = asset.image(Slot::Cutout)?;
     Ok(RgbaImage::clone(&cutout))
@@ -261,7 +262,13 @@ fn stops_at_every_step_when_cancelled() {
             }
         };
         let settings = settings(true);
-        let cx = StageCx { engine: "classic", settings: &settings, cancel: cancel.clone(), progress: &progress, nets: &crate::nets::NoNets };
+        let cx = StageCx {
+            engine: "classic",
+            settings: &settings,
+            cancel: cancel.clone(),
+            progress: &progress,
+            nets: &crate::nets::NoNets,
+        };
         let error = (STAGE.run)(&cx, &mut asset).unwrap_err();
         assert_eq!(error.kind, StageErrorKind::Cancelled);
         assert!(asset.get(Slot::Cutout).is_none());
