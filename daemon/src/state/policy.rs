@@ -73,7 +73,7 @@ impl Default for Policy {
             breaker_starts: 3,
             breaker_window: s(60),
             breaker_pause: s(30),
-            trim_after: s(60),
+            trim_after: s(15),
             leave_grace: s(2),
             progress_interval: ms(100),
             write_probe: s(2),

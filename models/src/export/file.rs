@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::{StageError, StageErrorKind},
+    image::png_io,
     mesh::{Maps, Mesh},
 };
 
@@ -32,17 +33,30 @@ pub struct Options {
     pub texture: TextureFormat,
     /// GLB only: quantise and compress meshes.
     pub compress: bool,
+    /// GLB only: in a ZIP, with pictures of the maps that it has no place for.
+    pub extra_maps: bool,
 }
 
 impl Options {
     /// What the preset chooses.
     pub fn of(preset: &'static Preset) -> Options {
-        Options { preset, format: preset.format, texture: preset.texture, compress: preset.compress }
+        Options { preset, format: preset.format, texture: preset.texture, compress: preset.compress, extra_maps: false }
     }
 
-    /// Extension of the finished file, with the dot.
+    /// Extension of the finished file, with the dot: `.zip` where it takes several files.
     pub fn extension(&self) -> &'static str {
-        super::format::extension(self.format, self.texture)
+        match self.format {
+            Format::Glb if self.has_files_beside() => ".zip",
+            Format::Glb => ".glb",
+            Format::Obj => ".zip",
+            Format::Ply => ".ply",
+            Format::Stl => ".stl",
+        }
+    }
+
+    /// Does a GLB not hold it all?
+    fn has_files_beside(&self) -> bool {
+        self.texture == TextureFormat::Dds || self.extra_maps
     }
 }
 
@@ -65,12 +79,16 @@ pub fn write(scene: &Scene, options: &Options) -> Result<Vec<u8>, StageError> {
     if options.format.holds_textures() && options.preset.lods == Place::LeftOut && !scene.lods.is_empty() {
         notes.push(format!("target {} makes its own levels of detail: they are left out", options.preset.id));
     }
+    if !scene.maps.extra.is_empty() && options.extension() != ".zip" {
+        let names: Vec<&str> = scene.maps.extra.keys().map(String::as_str).collect();
+        notes.push(format!("left out: {}; export.extra-maps=true puts such maps beside a GLB", names.join(", ")));
+    }
     let mut record = scene.record()?;
     record.insert("export".to_owned(), export_record(options, &notes));
     let record = Json::Object(record);
     let scene = Scene { maps: &maps, meshkiln: &record, ..*scene };
     match (options.format, options.texture) {
-        (Format::Glb, TextureFormat::Dds) => archive::write(&glb_with_dds(&scene, options)?),
+        (Format::Glb, _) if options.has_files_beside() => archive::write(&glb_and_pictures(&scene, options)?),
         (Format::Glb, texture) => glb::write_scene(&scene, &glb_style(options, texture)),
         (Format::Obj, _) => archive::write(&obj_parts(&scene, options)?),
         (Format::Ply, _) => ply::write(&scene, &record),
@@ -191,12 +209,17 @@ fn glb_style(options: &Options, texture: TextureFormat) -> glb::Style {
     glb::Style { preset: options.preset, texture, compress: options.compress }
 }
 
-/// The GLB shows right by itself, with PNG inside; the DDS lie beside it.
-fn glb_with_dds(scene: &Scene, options: &Options) -> Result<Vec<Part>, StageError> {
+/// The GLB shows right by itself; DDS and the maps it has no place for lie beside it.
+fn glb_and_pictures(scene: &Scene, options: &Options) -> Result<Vec<Part>, StageError> {
     let stem = file_stem(scene.name);
-    let glb = glb::write_scene(scene, &glb_style(options, TextureFormat::Png))?;
+    let dds = options.texture == TextureFormat::Dds;
+    let inside = if dds { TextureFormat::Png } else { options.texture };
+    let glb = glb::write_scene(scene, &glb_style(options, inside))?;
     let mut parts = vec![Part { name: format!("{stem}.glb"), bytes: glb }];
-    parts.extend(loose_textures(scene.maps, &stem, options)?.into_iter().map(|(_, part)| part));
+    if dds {
+        parts.extend(loose_textures(scene.maps, &stem, options)?.into_iter().map(|(_, part)| part));
+    }
+    parts.extend(extra_maps(scene.maps, &stem)?);
     parts.push(record_part(scene, &stem));
     Ok(parts)
 }
@@ -230,8 +253,18 @@ fn obj_parts(scene: &Scene, options: &Options) -> Result<Vec<Part>, StageError> 
     };
     parts.push(part(format!("{stem}.mtl"), obj::material(&stem, scene.maps, &material)));
     parts.extend(textures.into_iter().map(|(_, part)| part));
+    parts.extend(extra_maps(scene.maps, &stem)?);
     parts.push(record_part(scene, &stem));
     Ok(parts)
+}
+
+/// Maps that no material has a place for. Data, hence PNG whatever the textures are.
+fn extra_maps(maps: &Maps, stem: &str) -> Result<Vec<Part>, StageError> {
+    let part = |(id, texels): (&String, &image::RgbImage)| {
+        let bytes = png_io::encode_rgba(&texture::opaque(texels))?;
+        Ok(Part { name: format!("{stem}_{id}.png"), bytes })
+    };
+    maps.extra.iter().map(part).collect()
 }
 
 /// Each texture that the target wants and the material has, as a file.

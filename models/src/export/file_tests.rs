@@ -51,6 +51,32 @@ fn parts(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
+fn maps_that_gltf_has_no_place_for_lie_beside_it_when_asked_for() {
+    let mut content = content();
+    let ramp = RgbImage::from_fn(32, 32, |x, _| Rgb([(x * 8) as u8; 3]));
+    content.maps.extra.insert("curvature".to_owned(), ramp.clone());
+    let asked = Options { extra_maps: true, ..options("generic") };
+    assert_eq!((options("generic").extension(), asked.extension()), (".glb", ".zip"));
+
+    let alone = write(&content.scene(), &options("generic")).unwrap();
+    let notes = record(&alone).unwrap()["export"]["notes"].to_string();
+    assert!(notes.contains("left out: curvature") && notes.contains("export.extra-maps=true"), "{notes}");
+
+    for options in [asked, Options { format: Format::Obj, ..options("generic") }, options("fallout4")] {
+        let bytes = write(&content.scene(), &options).unwrap();
+        assert!(is_ours(&bytes));
+        let parts = parts(&bytes);
+        let map = image::load_from_memory(&parts["lamp_灯_curvature.png"]).unwrap().into_rgb8();
+        assert_eq!(map, ramp);
+        let back = read(&bytes).unwrap();
+        assert_eq!(back.mesh.triangles.len(), content.mesh.triangles.len());
+    }
+    let parts = parts(&write(&content.scene(), &asked).unwrap());
+    let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+    assert_eq!(names, ["lamp_灯.glb", "lamp_灯.meshkiln.json", "lamp_灯_curvature.png"]);
+}
+
+#[test]
 fn every_target_and_format_is_ours_and_comes_back() {
     let content = content();
     for preset in PRESETS {

@@ -74,13 +74,3 @@ impl TextureFormat {
         }
     }
 }
-
-/// Extension of a finished file, with the dot: `.zip` where it takes several files.
-pub fn extension(format: Format, texture: TextureFormat) -> &'static str {
-    match (format, texture) {
-        (Format::Obj, _) | (Format::Glb, TextureFormat::Dds) => ".zip",
-        (Format::Glb, _) => ".glb",
-        (Format::Ply, _) => ".ply",
-        (Format::Stl, _) => ".stl",
-    }
-}

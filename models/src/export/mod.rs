@@ -21,7 +21,4 @@ mod seal;
 pub mod stl;
 pub mod texture;
 
-pub use self::{
-    file::{Options, read, with_report, write},
-    format::extension,
-};
+pub use self::file::{Options, read, with_report, write};

@@ -59,7 +59,7 @@ impl Bundle {
             };
             let Some(bytes) = found else { continue };
             if format == MeshFormat::Obj && is_material_file(&path) {
-                let more = material_references(&bytes)?;
+                let more = material_references(&bytes);
                 if more.len() > limits.files {
                     return Err(too_large("references to other files", more.len(), limits.files));
                 }

@@ -75,8 +75,8 @@ pub struct Imported {
 ///
 /// Errors: `Unsupported` for other formats and for required extensions,
 /// `TooLarge` over `limits`, `Truncated` where the file ends too early,
-/// `InvalidInput` for damage, for references that are refused, and for files
-/// without triangles.
+/// `InvalidInput` for damage, for references of a glTF that are refused, and for
+/// files without triangles.
 pub fn read(bundle: &Bundle, limits: &Limits) -> Result<Imported, StageError> {
     bundle.check_size(limits)?;
     let main = bundle.main();
@@ -93,21 +93,22 @@ pub fn read(bundle: &Bundle, limits: &Limits) -> Result<Imported, StageError> {
 /// Paths of the files that `main` refers to, relative to its folder, in order of
 /// appearance and without repetition: buffers and images of a glTF, material
 /// files of an OBJ, textures of a PLY. Those of an OBJ's material file are given
-/// by `material_references`.
+/// by `material_references`. OBJ, MTL and PLY can do without what they refer to:
+/// references that are refused, see `path`, are left out here and told by `read`.
 ///
-/// Errors: a reference that is refused, see `path`; a file that cannot be parsed
-/// far enough.
+/// Errors: a reference of a glTF that is refused; a file that cannot be parsed far
+/// enough.
 pub fn references(main: &[u8], format: MeshFormat) -> Result<Vec<String>, StageError> {
     match format {
         MeshFormat::Glb | MeshFormat::Gltf => gltf::references(main),
-        MeshFormat::Obj => obj::references(main),
+        MeshFormat::Obj => Ok(obj::references(main)),
         MeshFormat::Ply => ply::references(main),
         MeshFormat::Stl => Ok(Vec::new()),
     }
 }
 
 /// Paths of the textures that a material file (.mtl) of an OBJ refers to.
-pub fn material_references(mtl: &[u8]) -> Result<Vec<String>, StageError> {
+pub fn material_references(mtl: &[u8]) -> Vec<String> {
     obj::material_references(mtl)
 }
 

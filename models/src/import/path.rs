@@ -40,6 +40,14 @@ impl Paths {
         }
     }
 
+    /// A plain path, where it may be followed. Whoever reads the file tells of the
+    /// others: a mesh is worth having without a picture from another machine's disk.
+    pub fn add_if_followed(&mut self, path: &str) {
+        if let Ok(path) = resolve_path(path) {
+            self.add(path);
+        }
+    }
+
     pub fn finish(self) -> Vec<String> {
         self.list
     }

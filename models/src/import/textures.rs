@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ::image::RgbaImage;
 
-use super::{Bundle, Limits, assembly::Notes, damaged, too_large};
+use super::{Bundle, Limits, assembly::Notes, damaged, path::resolve_path, too_large};
 use crate::{
     error::{StageError, StageErrorKind},
     image::decode,
@@ -27,6 +27,17 @@ const MAX_UNREAD: usize = 32;
 impl<'a> Textures<'a> {
     pub fn new(bundle: &'a Bundle, limits: &'a Limits) -> Textures<'a> {
         Textures { bundle, limits, known: BTreeMap::new(), images: Vec::new(), n_pixels: 0, n_unread: 0 }
+    }
+
+    /// The picture that a file calls `path`, with a note where that is not followed.
+    pub fn of_path(&mut self, path: &str, notes: &mut Notes) -> Result<Option<usize>, StageError> {
+        match resolve_path(path) {
+            Ok(path) => self.of_file(&path, notes),
+            Err(refused) => {
+                notes.add(format!("the texture is left out: {}", refused.message));
+                Ok(None)
+            }
+        }
     }
 
     /// The picture in the bundle at `path`, with a note where there is none.

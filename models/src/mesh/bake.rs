@@ -13,6 +13,8 @@
 mod extra;
 mod layout;
 mod occlusion;
+#[cfg(test)]
+mod optimize_tests;
 mod planes;
 mod search;
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "export",
-    version: 2,
+    version: 3,
     doc: "Write the finished file.",
     reads: &[Slot::Mesh, Slot::Maps, Slot::Provenance],
     may_read: &[Slot::Lods, Slot::Collider],
@@ -59,6 +59,12 @@ pub const STAGE: Stage = Stage {
             unit: "",
             kind: ParamKind::Choice { default: AUTO, options: &[AUTO, "on", "off"] },
         },
+        Param {
+            id: "extra-maps",
+            doc: "Puts a GLB into a ZIP with those maps that bake made and glTF has no place for, as PNG.",
+            unit: "",
+            kind: ParamKind::Flag { default: false },
+        },
     ],
     run,
 };
@@ -81,6 +87,7 @@ pub fn options(settings: &Settings) -> Options {
         "off" => options.compress = false,
         _ => {}
     }
+    options.extra_maps = settings.get("extra-maps").and_then(|value| value.as_bool()).unwrap_or(false);
     options
 }
 

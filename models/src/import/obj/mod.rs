@@ -26,18 +26,20 @@ use super::{
 };
 use crate::{error::StageError, mesh::textured::TexturedMesh};
 
-pub(super) fn references(main: &[u8]) -> Result<Vec<String>, StageError> {
+pub(super) fn references(main: &[u8]) -> Vec<String> {
     let mut paths = Paths::default();
-    for line in lines(without_mark(main)).filter(|line| line.trim_ascii_start().starts_with(b"mtllib")) {
-        for name in library_names(line) {
-            paths.add(resolve_path(&name)?);
-        }
-    }
-    Ok(paths.finish())
+    libraries(main).iter().for_each(|name| paths.add_if_followed(name));
+    paths.finish()
 }
 
-pub(super) fn material_references(mtl: &[u8]) -> Result<Vec<String>, StageError> {
+pub(super) fn material_references(mtl: &[u8]) -> Vec<String> {
     Library::parse(mtl).references()
+}
+
+/// The material files that an OBJ names, as it does.
+fn libraries(main: &[u8]) -> Vec<String> {
+    let lines = lines(without_mark(main)).filter(|line| line.trim_ascii_start().starts_with(b"mtllib"));
+    lines.flat_map(library_names).collect()
 }
 
 pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Vec<String>), StageError> {
@@ -46,7 +48,14 @@ pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Ve
     let statements = Statements::parse(bundle.main(), limits, &mut notes)?;
 
     let mut library = Library::default();
-    for path in references(bundle.main())? {
+    for name in libraries(bundle.main()) {
+        let path = match resolve_path(&name) {
+            Ok(path) => path,
+            Err(refused) => {
+                notes.add(format!("the material file is left out: {}", refused.message));
+                continue;
+            }
+        };
         match bundle.file(&path) {
             Some(bytes) if is_material_file(&path) => library.extend(Library::parse(bytes)),
             Some(_) => notes.add(format!("the material file `{path}` is no .mtl")),
@@ -355,9 +364,9 @@ mod tests {
 
     #[test]
     fn several_libraries_with_blanks_in_their_names() {
-        let paths = references(b"mtllib a.mtl my file.mtl ./a.mtl\nmtllib c d\n").unwrap();
+        let paths = references(b"mtllib a.mtl my file.mtl ./a.mtl\nmtllib c d\n");
         assert_eq!(paths, ["a.mtl", "my file.mtl", "c d"]);
-        assert!(references(b"mtllib ../a.mtl").is_err());
+        assert!(references(b"mtllib ../a.mtl").is_empty(), "left out, and told when the file is read");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use glam::{Vec2, Vec4};
 
 use super::super::{
     assembly::Notes,
-    path::{Paths, resolve_path},
+    path::Paths,
     shorten,
     text::{lines, number, text, tokens},
     textures::Textures,
@@ -98,12 +98,12 @@ impl Library {
         other.materials.into_iter().for_each(|definition| self.add(Some(definition)));
     }
 
-    pub fn references(&self) -> Result<Vec<String>, StageError> {
+    pub fn references(&self) -> Vec<String> {
         let mut paths = Paths::default();
         for map in self.materials.values().flat_map(|definition| definition.maps.values()) {
-            paths.add(resolve_path(&map.name)?);
+            paths.add_if_followed(&map.name);
         }
-        Ok(paths.finish())
+        paths.finish()
     }
 
     /// The material of that name, plain and with a note where there is none. An
@@ -216,7 +216,7 @@ impl Definition {
 
     fn texture(&self, map: &str, textures: &mut Textures, notes: &mut Notes) -> Result<Option<TextureUse>, StageError> {
         let Some(map) = self.maps.get(map) else { return Ok(None) };
-        Ok(textures.of_file(&resolve_path(&map.name)?, notes)?.map(|texture| map.texture_use(texture)))
+        Ok(textures.of_path(&map.name, notes)?.map(|texture| map.texture_use(texture)))
     }
 
     /// `map_d` as alpha of the base colour.
@@ -379,5 +379,18 @@ mod tests {
             imported.notes,
             ["the texture `gone.png` is missing", "the height map of the material `m` was passed over"]
         );
+    }
+
+    #[test]
+    fn a_picture_elsewhere_is_not_opened_and_the_mesh_is_read_without_it() {
+        for path in [r"C:\Users\me\wood.png", "/etc/passwd", "../secret.png", "http://a.example/a.png"] {
+            let mtl = format!("newmtl m\nKd 1 0 0\nmap_Kd {path}\n");
+            assert_eq!(Library::parse(mtl.as_bytes()).references(), Vec::<String>::new());
+            let imported = imported(&mtl);
+            assert_eq!(imported.textured.materials[0].base_color_texture, None);
+            assert_eq!(imported.textured.materials[0].base_color, Vec4::new(1.0, 0.0, 0.0, 1.0));
+            let [note] = &imported.notes[..] else { panic!("{:?}", imported.notes) };
+            assert!(note.starts_with(&format!("the texture is left out: the reference `{path}` ")), "{note}");
+        }
     }
 }

@@ -20,8 +20,9 @@ use super::{
     Bundle, Limits,
     assembly::{Assembly, Notes, Part},
     damaged, linear,
-    path::{Paths, resolve_path},
+    path::Paths,
     polygon::triangulate,
+    shorten,
     textures::Textures,
 };
 use crate::{
@@ -33,7 +34,7 @@ pub(super) fn references(main: &[u8]) -> Result<Vec<String>, StageError> {
     let header = Header::parse(main)?;
     let mut paths = Paths::default();
     for name in &header.textures {
-        paths.add(resolve_path(name)?);
+        paths.add_if_followed(name);
     }
     Ok(paths.finish())
 }
@@ -71,9 +72,8 @@ pub(super) fn read(bundle: &Bundle, limits: &Limits) -> Result<(TexturedMesh, Ve
     let mut textures = Textures::new(bundle, limits);
     let mut materials = Vec::new();
     for name in &header.textures {
-        let path = resolve_path(name)?;
-        let texture = textures.of_file(&path, &mut notes)?.map(TextureUse::of);
-        materials.push(Material { name: path, base_color_texture: texture, ..Material::default() });
+        let texture = textures.of_path(name, &mut notes)?.map(TextureUse::of);
+        materials.push(Material { name: shorten(name.clone()), base_color_texture: texture, ..Material::default() });
     }
     let part = join(vertices, faces, materials.len(), limits)?;
     assembly.push(part, &mut notes)?;

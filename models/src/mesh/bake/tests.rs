@@ -47,7 +47,7 @@ fn cube_ball(n: u32) -> Mesh {
 }
 
 /// The ball with one chart instead: longitude and latitude.
-fn globe(n: u32) -> Mesh {
+pub(super) fn globe(n: u32) -> Mesh {
     let mut mesh = Mesh::default();
     for (j, i) in (0..=n).flat_map(|j| (0..=2 * n).map(move |i| (j, i))) {
         let (u, v) = (i as f32 / (2 * n) as f32, j as f32 / n as f32);
@@ -131,7 +131,7 @@ fn mix<T: std::ops::Mul<f32, Output = T> + std::ops::Add<Output = T> + Copy>(
     values[a] * w.x + values[b] * w.y + values[c] * w.z
 }
 
-const VIEWS: [Vec3; 4] =
+pub(super) const VIEWS: [Vec3; 4] =
     [Vec3::Z, Vec3::new(0.6, 0.48, 0.64), Vec3::new(-0.48, -0.6, 0.64), Vec3::new(-0.8, 0.36, -0.48)];
 
 #[test]
@@ -181,7 +181,7 @@ fn unlit(mesh: &Mesh, texture: &RgbaImage, back: Vec3, side: u32) -> Vec<Vec3> {
     (0..side * side).map(mean).collect()
 }
 
-fn checker(size: u32, cell: u32) -> RgbaImage {
+pub(super) fn checker(size: u32, cell: u32) -> RgbaImage {
     RgbaImage::from_fn(size, size, |x, y| {
         if (x / cell + y / cell).is_multiple_of(2) { Rgba([230, 60, 40, 255]) } else { Rgba([30, 90, 200, 255]) }
     })
@@ -196,20 +196,28 @@ fn a_checker_on_new_texture_coordinates_looks_the_same() {
     let high = painted(Mesh { uvs: turned, ..low.clone() }, texture.clone());
     let options = BakeOptions { size: 1024, normal: false, occlusion: None, ..BakeOptions::default() };
     let maps = baked(&low, &from_high(&high), &options);
+    let psnr = psnr((&low, &maps.base_color), (&high.mesh, &texture), &VIEWS[..2]);
+    assert!(psnr >= 35.0, "{psnr} dB");
+}
+
+/// How alike two textured meshes look from `views`, in dB; background counts where
+/// one of them shows it and the other does not.
+pub(super) fn psnr(seen: (&Mesh, &RgbaImage), want: (&Mesh, &RgbaImage), views: &[Vec3]) -> f64 {
     let srgb = Srgb::tables();
     let (mut squared, mut n) = (0.0, 0);
-    for back in &VIEWS[..2] {
-        let (seen, want) = (unlit(&low, &maps.base_color, *back, 200), unlit(&high.mesh, &texture, *back, 200));
-        for (seen, want) in seen.iter().zip(want).filter(|(seen, _)| seen.x > 0.0) {
+    for back in views {
+        let (seen, want) = (unlit(seen.0, seen.1, *back, 200), unlit(want.0, want.1, *back, 200));
+        for (seen, want) in seen.iter().zip(want).filter(|(seen, want)| seen.x > 0.0 || want.x > 0.0) {
             for (seen, want) in seen.to_array().into_iter().zip(want.to_array()) {
                 squared += (f64::from(srgb.from_linear(seen)) - f64::from(srgb.from_linear(want))).powi(2);
                 n += 1;
             }
         }
     }
-    let psnr = 10.0 * (255.0f64.powi(2) / (squared / f64::from(n))).log10();
+    let psnr = 10.0 * (255.0f64.powi(2) / (squared / n as f64)).log10();
     println!("checker: {psnr:.2} dB over {n} values");
-    assert!(n > 100_000 && psnr >= 35.0, "{psnr} dB");
+    assert!(n > 50_000 * views.len(), "{n} values in {} views", views.len());
+    psnr
 }
 
 #[test]
