@@ -18,5 +18,6 @@ pub mod run;
 pub mod slot;
 pub mod stage;
 pub mod stages;
+pub mod weights;
 
 pub use error::{StageError, StageErrorKind};

@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod compute;
 #[cfg(feature = "flash-attn")]
 mod cuda;
+pub mod installed;
 pub mod synthetic;
 pub mod triposr;
 
@@ -89,10 +90,7 @@ pub struct NoNets;
 
 impl Nets for NoNets {
     fn net(&self, id: &str, _: Option<Precision>) -> Result<NetHandle, StageError> {
-        Err(StageError::invalid(
-            format!("network `{id}` is not here"),
-            format!("fetch it with `meshkiln pull {id}`, or set engine to auto"),
-        ))
+        Err(installed::not_here(id))
     }
 }
 

@@ -1,0 +1,288 @@
+//! Everything that can be loaded, and which tool suits which need.
+//!
+//! [`NETS`] has a line for each network that an engine runs, and none for
+//! others. [`guide`] answers "what do I use for this?" from that table and from
+//! [`BUILT_IN`], the tools that need no weights.
+
+/// One network: where it comes from, what it is for, what it asks of a machine.
+#[derive(Debug)]
+pub struct Net {
+    /// Kebab-case; also the name of its folder among the weights.
+    pub id: &'static str,
+    /// One line, for lists.
+    pub doc: &'static str,
+    pub serves: &'static [Need],
+    /// The engines that run it.
+    pub engines: &'static [Runs],
+    /// `OWNER/NAME` on the hub.
+    pub repository: &'static str,
+    /// Commit of the repository. `None`: not known, the main branch is taken.
+    pub revision: Option<&'static str>,
+    pub files: &'static [NetFile],
+    pub license: License,
+    pub memory: MemoryClass,
+    /// Whether a picture takes minutes rather than hours without a GPU.
+    pub cpu_viable: bool,
+    /// One sentence: how fast, where.
+    pub speed: &'static str,
+    /// One sentence: what comes out, and what does not.
+    pub quality: &'static str,
+}
+
+/// A stage and the engine of it that runs a net.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Runs {
+    pub stage: &'static str,
+    pub engine: &'static str,
+}
+
+/// One published file of a net.
+#[derive(Debug)]
+pub struct NetFile {
+    /// In the repository, and below the net's folder.
+    pub path: &'static str,
+    /// `None`: not known. The first download records it, later ones must match.
+    pub bytes: Option<u64>,
+    /// Lower-case hexadecimal. `None`: as with `bytes`.
+    pub sha256: Option<&'static str>,
+    pub role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A pickle: converted to `.safetensors` beside it, which is what is loaded.
+    Checkpoint,
+    /// Loaded as it is.
+    Safetensors,
+    /// Read by the net itself.
+    Config,
+}
+
+#[derive(Debug)]
+pub struct License {
+    /// As in the SPDX list where it is there.
+    pub id: &'static str,
+    /// One plain sentence on what it allows.
+    pub says: &'static str,
+}
+
+/// Memory that a net needs on the device that runs it, activations included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemoryClass {
+    Gb2To4,
+    Gb4To8,
+    Gb8To16,
+    Gb16AndMore,
+}
+
+impl MemoryClass {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Gb2To4 => "2-4 GB",
+            Self::Gb4To8 => "4-8 GB",
+            Self::Gb8To16 => "8-16 GB",
+            Self::Gb16AndMore => "16+ GB",
+        }
+    }
+
+    /// Bytes a device should have free before such a net is recommended on it.
+    pub fn wants_bytes(self) -> u64 {
+        let gb = match self {
+            Self::Gb2To4 => 4,
+            Self::Gb4To8 => 8,
+            Self::Gb8To16 => 16,
+            Self::Gb16AndMore => 24,
+        };
+        gb << 30
+    }
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Pictures out of pictures: cutouts.
+    Image,
+    /// A mesh out of a picture.
+    ThreeD,
+    /// Textures of a mesh.
+    Texture,
+    /// Distances out of a picture.
+    Depth,
+    /// A better mesh out of a mesh.
+    Optimize,
+}
+
+impl Need {
+    pub const ALL: [Need; 5] = [Need::Image, Need::ThreeD, Need::Texture, Need::Depth, Need::Optimize];
+
+    /// As it is written after `--for`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::ThreeD => "3d",
+            Self::Texture => "texture",
+            Self::Depth => "depth",
+            Self::Optimize => "optimize",
+        }
+    }
+
+    pub fn find(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|need| need.id() == id)
+    }
+}
+
+/// Every network that can be loaded.
+pub static NETS: &[Net] = &[
+    // Revision, sizes and sums as several independent projects pin them in public code.
+    Net {
+        id: "triposr",
+        doc: "A mesh with colours out of one picture, back side included.",
+        serves: &[Need::ThreeD],
+        engines: &[Runs { stage: "reconstruct", engine: "triposr" }],
+        repository: "stabilityai/TripoSR",
+        revision: Some("5b521936b01fbe1890f6f9baed0254ab6351c04a"),
+        files: &[
+            NetFile {
+                path: "config.yaml",
+                bytes: Some(987),
+                sha256: Some("74ca708ce086bf68e97709ea6b3d91f14717921c04691e84043f0eb8fcc68e62"),
+                role: Role::Config,
+            },
+            NetFile {
+                path: "model.ckpt",
+                bytes: Some(1_677_246_742),
+                sha256: Some("429e2c6b22a0923967459de24d67f05962b235f79cde6b032aa7ed2ffcd970ee"),
+                role: Role::Checkpoint,
+            },
+        ],
+        license: License {
+            id: "MIT",
+            says: "Any use, commercial too, of the weights and of what they make; keep the copyright notice with copies of the weights.",
+        },
+        memory: MemoryClass::Gb4To8,
+        cpu_viable: true,
+        speed: "Its authors report under half a second for a picture on an A100.",
+        quality: "Plausible shapes of single objects; soft details, colours without material properties.",
+    },
+];
+
+pub fn find(id: &str) -> Option<&'static Net> {
+    NETS.iter().find(|net| net.id == id)
+}
+
+impl Net {
+    /// Bytes to fetch, as far as they are known.
+    pub fn known_bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.bytes).sum()
+    }
+
+    /// What is fetched: a commit, or the main branch where none is pinned.
+    pub fn revision_or_main(&self) -> &'static str {
+        self.revision.unwrap_or("main")
+    }
+}
+
+impl NetFile {
+    /// Name below the net's folder of what is loaded in place of this file.
+    pub fn loaded_as(&self) -> String {
+        match self.role {
+            Role::Checkpoint => {
+                let stem = self.path.rsplit_once('.').map_or(self.path, |(stem, _)| stem);
+                format!("{stem}.safetensors")
+            }
+            Role::Safetensors | Role::Config => self.path.to_owned(),
+        }
+    }
+}
+
+/// A tool that is always here.
+#[derive(Debug)]
+pub struct BuiltIn {
+    pub id: &'static str,
+    pub doc: &'static str,
+    pub serves: &'static [Need],
+    pub used_by: Used,
+    /// One sentence: when it is the right choice.
+    pub suits: &'static str,
+}
+
+/// How a built-in tool is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    Engine(Runs),
+    Recipe(&'static str),
+}
+
+/// Tools without weights, for each need the plainest one first.
+pub static BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        id: "classic",
+        doc: "Tells the object from its background by colour and edges.",
+        serves: &[Need::Image],
+        used_by: Used::Engine(Runs { stage: "cutout", engine: "classic" }),
+        suits: "Objects on a plain or blurred background, and pictures that have alpha already.",
+    },
+    BuiltIn {
+        id: "cutout",
+        doc: "The object alone, as a picture with alpha.",
+        serves: &[Need::Image],
+        used_by: Used::Recipe("cutout"),
+        suits: "When the picture is what you want, not a mesh.",
+    },
+    BuiltIn {
+        id: "inflate",
+        doc: "Blows the outline up to a rounded, closed mesh.",
+        serves: &[Need::ThreeD],
+        used_by: Used::Engine(Runs { stage: "reconstruct", engine: "inflate" }),
+        suits: "Flat or roundish things seen from their main side, and machines without room for a network.",
+    },
+    BuiltIn {
+        id: "project",
+        doc: "The picture as the mesh's texture, continued where it did not see.",
+        serves: &[Need::Texture],
+        used_by: Used::Engine(Runs { stage: "bake", engine: "project" }),
+        suits: "Meshes made of one picture.",
+    },
+    BuiltIn {
+        id: "transfer",
+        doc: "The textures of a finer mesh, baked onto a coarser one.",
+        serves: &[Need::Texture, Need::Optimize],
+        used_by: Used::Engine(Runs { stage: "bake", engine: "transfer" }),
+        suits: "Meshes that have textures already and need new texture coordinates.",
+    },
+    BuiltIn {
+        id: "optimize",
+        doc: "A mesh in, a game-ready one out: mended, on budget, unwrapped, baked anew.",
+        serves: &[Need::Optimize],
+        used_by: Used::Recipe("optimize"),
+        suits: "Scans, sculpts and meshes of other generators.",
+    },
+    BuiltIn {
+        id: "analyze",
+        doc: "What is good and what is wrong with a mesh, in numbers.",
+        serves: &[Need::Optimize],
+        used_by: Used::Recipe("analyze"),
+        suits: "Before anything is changed.",
+    },
+];
+
+/// What suits a need.
+#[derive(Debug)]
+pub struct Guide {
+    pub need: Need,
+    /// Best result first. Empty where no network serves the need yet.
+    pub nets: Vec<&'static Net>,
+    /// Empty where nothing built in serves the need.
+    pub built_in: Vec<&'static BuiltIn>,
+}
+
+pub fn guide(need: Need) -> Guide {
+    Guide {
+        need,
+        nets: NETS.iter().filter(|net| net.serves.contains(&need)).collect(),
+        built_in: BUILT_IN.iter().filter(|tool| tool.serves.contains(&need)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
