@@ -11,7 +11,9 @@ pub mod serve;
 
 pub mod main_loop;
 
+pub mod catalogue;
 pub mod jobs;
+pub mod residency;
 pub mod scheduler;
 pub mod state;
 

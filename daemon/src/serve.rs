@@ -20,6 +20,7 @@ use tokio::{
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
+    catalogue::{Catalogue, Listed},
     collect::Limits,
     deliver::Deliverer,
     events::Hub,
@@ -37,7 +38,7 @@ use crate::{
     store::{Store, blobs::BlobStore},
     system,
     watch::{self, WatchHandle, table::Table},
-    worker::supervise::Workers,
+    worker::{fake, supervise::Workers},
 };
 
 /// At a stop, the running stage has this long to finish; then its job waits for
@@ -51,7 +52,7 @@ pub struct Options {
     /// Before that of the settings.
     pub port: Option<u16>,
     pub log: Option<LevelFilter>,
-    /// What runs every stage.
+    /// What runs the stages that need nets; the CPU runs the others.
     pub device: String,
 }
 
@@ -196,13 +197,15 @@ impl Life {
                 hub.publish(event);
             }
         };
+        let catalogue = catalogue_of(&options.device);
         let policy = Policy::default();
         let queue_limit = policy.live_jobs;
         let config = LoopConfig {
             store,
             setup: Setup {
                 policy,
-                devices: Devices::only(&options.device),
+                devices: Devices::with_nets_on(&options.device),
+                catalogue: catalogue.clone(),
                 generator: format!("meshkilnd {}", rpc::VERSION),
                 seed: fastrand::u64(..),
             },
@@ -234,6 +237,7 @@ impl Life {
             watch: watch.clone(),
             hub: hub.clone(),
             recipes,
+            catalogue,
             folders: folders.clone(),
             started_ms: system::now_ms(),
             queue_limit,
@@ -242,7 +246,7 @@ impl Life {
         let methods = Methods::from(methods::module(Arc::new(daemon)));
         let token_file = folders.runtime_file().display().to_string();
         let gate = Gate::new(addr.port(), token.clone(), token_file, settings.origins.clone());
-        let server = server::Server::start(listener, gate, methods, blobs);
+        let server = server::Server::start(listener, gate, methods, blobs, Arc::new(handle.clone()));
         let server = server.map_err(|e| part("the server")(&e))?;
         let file = RuntimeFile {
             url: format!("http://{addr}"),
@@ -301,6 +305,11 @@ impl Life {
         drop(announced);
         end
     }
+}
+
+/// The nets of this build; a fake device pretends to have some.
+fn catalogue_of(device: &str) -> Arc<dyn Catalogue> {
+    if fake::is_fake(device) { fake::catalogue() } else { Arc::new(Listed::default()) }
 }
 
 /// A thread that was told to stop; one that hangs on a dead drive is left behind.

@@ -18,6 +18,7 @@ use meshkiln_protocol::{
     job::{Class, Job, JobId, JobState, StageState},
 };
 use meshkilnd::{
+    catalogue::Listed,
     collect::Limits,
     deliver::Deliverer,
     main_loop::{Answer, Call, LoopConfig, LoopEnd, LoopHandle, Submission, inbox, start},
@@ -59,7 +60,8 @@ impl Daemon {
             deliverer: Deliverer::new(blobs.clone(), inbox.sender.clone()),
             publish: move |event| drop(tell.send(event)),
         };
-        let setup = Setup { policy, devices: Devices::only("fake"), generator: "test".to_owned(), seed: 1 };
+        let catalogue = Arc::new(Listed::default());
+        let setup = Setup { policy, devices: Devices::only("fake"), catalogue, generator: "test".to_owned(), seed: 1 };
         let config = LoopConfig { store, setup, limits: Limits::default(), outside: Box::new(world), inbox };
         let (handle, thread) = start(config).unwrap();
         Daemon { handle, thread: Some(thread), blobs, told, ended: BTreeMap::new() }

@@ -65,6 +65,9 @@ pub async fn status(daemon: Arc<Daemon>, _: NoParams) -> Result<Status, CallErro
         problems,
         queue: view.queue.clone(),
         workers: view.workers.clone(),
+        devices: view.devices.clone(),
+        yielded: view.yielded.clone(),
+        stages: view.usage.wire(),
         watches: watches.len() as u32,
         disk: DiskStatus {
             blob_bytes: view.blob_bytes,

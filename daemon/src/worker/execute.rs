@@ -15,6 +15,7 @@ use meshkiln_models::{
 use super::{
     child::{Runner, Running, internal},
     frames::{Failure, FailureKind, Output, Run},
+    nets::{NetStore, WarmNets},
 };
 use crate::{
     durable,
@@ -27,14 +28,16 @@ const KEPT_BYTES: usize = 256 << 20;
 pub struct Stages {
     blobs: BlobStore,
     kept: Kept,
+    store: Box<dyn NetStore>,
+    nets: WarmNets,
 }
 
 impl Stages {
-    pub fn new(blobs: BlobStore) -> Self {
-        Self { blobs, kept: Kept::new(KEPT_BYTES) }
+    pub fn new(blobs: BlobStore, store: Box<dyn NetStore>) -> Self {
+        Self { blobs, kept: Kept::new(KEPT_BYTES), store, nets: WarmNets::default() }
     }
 
-    fn load(&mut self, run: &Run) -> Result<Asset, Failure> {
+    fn load_inputs(&mut self, run: &Run) -> Result<Asset, Failure> {
         let mut asset = Asset::default();
         for (id, sha256) in &run.inputs {
             let (slot, digest) = (slot(id)?, digest(sha256)?);
@@ -62,7 +65,8 @@ impl Runner for Stages {
         if stage.engine(&run.engine).is_none() {
             return Err(internal(format!("stage `{}` has no engine `{}`", stage.id, run.engine)));
         }
-        let mut asset = self.load(run)?;
+        self.nets.check(&run.nets)?;
+        let mut asset = self.load_inputs(run)?;
         let cx = StageCx { engine: &run.engine, settings: &run.settings, cancel: cancel.clone(), progress: *progress };
         cx.check_cancel().map_err(failure)?;
         (stage.run)(&cx, &mut asset).map_err(failure)?;
@@ -84,6 +88,14 @@ impl Runner for Stages {
             self.kept.insert(*slot, digest(&outputs[slot.id()].sha256)?, kept);
         }
         Ok(outputs)
+    }
+
+    fn load(&mut self, load: u64, net: &str) -> Result<(), Failure> {
+        self.nets.load(load, net, &mut *self.store)
+    }
+
+    fn unload(&mut self, load: u64, net: &str) {
+        self.nets.unload(load, net);
     }
 
     fn trim(&mut self) {
