@@ -16,6 +16,7 @@ use meshkiln_protocol::{
     job::{AssetRef, Class, JobId, JobListParams, JobState},
 };
 use meshkilnd::{
+    catalogue::Listed,
     collect::Limits,
     main_loop::{
         Answer, Call, Device, Event, Inbox, LoopConfig, LoopHandle, Outside, Submission, WorkerId, inbox, start,
@@ -32,7 +33,7 @@ struct Puppets(Inbox);
 
 impl Outside for Puppets {
     fn spawn(&mut self, worker: WorkerId, _: &Device) {
-        let report = Report::Ready { pid: 1, version: String::new() };
+        let report = Report::Ready { pid: 1, version: String::new(), memory: None };
         let _ = self.0.sender.try_send(Event::Worker { worker, report });
     }
 
@@ -115,7 +116,8 @@ fn open(folder: &Path) -> (LoopHandle, std::thread::JoinHandle<meshkilnd::main_l
     let outside = Puppets(Inbox { sender: inbox.sender.clone(), receiver: std::sync::mpsc::sync_channel(0).1 });
     let (heartbeat_timeout, live_jobs) = (Duration::from_secs(86_400), 1_000_000);
     let policy = Policy { heartbeat_timeout, live_jobs, ..Policy::default() };
-    let setup = Setup { policy, devices: Devices::only("fake"), generator: "bench".to_owned(), seed: 1 };
+    let catalogue = std::sync::Arc::new(Listed::default());
+    let setup = Setup { policy, devices: Devices::only("fake"), catalogue, generator: "bench".to_owned(), seed: 1 };
     let limits = Limits::default();
     start(LoopConfig { store, setup, limits, outside: Box::new(outside), inbox }).expect("the loop starts")
 }

@@ -130,9 +130,13 @@ pub fn job_of(body: &EventBody) -> Option<JobId> {
     match body {
         EventBody::Job { job } => Some(job.id),
         EventBody::Progress { id, .. } => Some(*id),
-        EventBody::Watch { .. } | EventBody::WatchRemoved { .. } | EventBody::Queue { .. } | EventBody::Stopping => {
-            None
-        }
+        EventBody::Watch { .. }
+        | EventBody::WatchRemoved { .. }
+        | EventBody::Queue { .. }
+        | EventBody::Net { .. }
+        | EventBody::Pull { .. }
+        | EventBody::Yield { .. }
+        | EventBody::Stopping => None,
     }
 }
 

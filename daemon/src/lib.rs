@@ -11,7 +11,9 @@ pub mod serve;
 
 pub mod main_loop;
 
+pub mod catalogue;
 pub mod jobs;
+pub mod residency;
 pub mod scheduler;
 pub mod state;
 
@@ -25,6 +27,7 @@ pub mod durable;
 pub mod home;
 pub mod logging;
 pub mod outside;
+pub mod pulls;
 pub mod recipes;
 pub mod settings;
 #[cfg(test)]

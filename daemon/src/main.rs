@@ -36,13 +36,15 @@ enum Program {
         device: String,
         #[arg(long)]
         blobs: PathBuf,
+        #[arg(long)]
+        nets: PathBuf,
     },
 }
 
 fn main() -> ExitCode {
     let Arguments { program, port, log, device } = Arguments::parse();
     match program {
-        Some(Program::Worker { device, blobs }) => meshkilnd::worker::child::main(&device, &blobs),
+        Some(Program::Worker { device, blobs, nets }) => meshkilnd::worker::child::main(&device, &blobs, &nets),
         None => serve::run(&Options { port, log, device }),
     }
 }

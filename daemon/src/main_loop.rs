@@ -9,7 +9,7 @@ mod handle;
 mod tests;
 mod turn;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use meshkiln_models::recipe::Plan;
 use meshkiln_protocol::{
@@ -18,6 +18,7 @@ use meshkiln_protocol::{
     error::{ErrorKind, JobError},
     event::EventBody,
     job::{Class, JobId, JobState},
+    net::KeepAlive,
     watch::WatchId,
 };
 
@@ -84,6 +85,23 @@ pub enum Call {
     Clear(Vec<JobState>),
     PauseQueue,
     ResumeQueue,
+    /// Load it when its device is free. What is not given stays as it is.
+    WarmNet {
+        net: String,
+        keep_alive: Option<KeepAlive>,
+        pin: Option<bool>,
+    },
+    /// Let it go from memory, and unpin it.
+    StopNet(String),
+    /// The same, for its files are about to be deleted. Refused while it is in use.
+    ReleaseNet(String),
+    /// Give the devices that run nets away.
+    Yield {
+        time_limit: Option<Duration>,
+        now: bool,
+    },
+    /// Take them back.
+    TakeBack,
     Shutdown {
         now: bool,
     },

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use meshkiln_models::recipe::{BUILT_IN, Plan, Recipe, RecipeError};
@@ -19,15 +20,28 @@ pub const MESH: &str = "optimize";
 /// Longest recipe file, in bytes.
 const MAX_BYTES: u64 = 256 << 10;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Recipes {
     folder: PathBuf,
+    has_net: HasNet,
 }
+
+/// Whether the weights of a network are here: then `auto` may choose the engine that needs it.
+pub type HasNet = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl Recipes {
     /// `config` is the user's folder of settings.
-    pub fn new(config: &Path) -> Recipes {
-        Recipes { folder: config.join("recipes") }
+    pub fn new(config: &Path, has_net: HasNet) -> Recipes {
+        Recipes { folder: config.join("recipes"), has_net }
+    }
+
+    /// Every engine chosen and every setting spelled out, with what is here.
+    pub fn plan(&self, recipe: &Recipe) -> Result<Plan, RecipeError> {
+        recipe.plan(&*self.has_net)
+    }
+
+    pub fn has_net(&self) -> &HasNet {
+        &self.has_net
     }
 
     /// By name, sorted. One entry a name, the user's where there is one.
@@ -65,18 +79,21 @@ impl Recipes {
         self.find(name).ok()
     }
 
-    pub fn get(&self, name: &str) -> Result<RecipeText, RecipeError> {
-        let plan = plan(&self.find(name)?)?;
+    /// `set` are changes to it: `stage.param=value`.
+    pub fn get(&self, name: &str, set: &[String]) -> Result<RecipeText, RecipeError> {
+        let mut recipe = self.find(name)?;
+        set.iter().try_for_each(|assignment| recipe.set_text(assignment))?;
+        let plan = self.plan(&recipe)?;
         let text = match self.files().remove(name) {
             Some(path) => read_text(&path)?,
             None => BUILT_IN.iter().find(|(id, _)| *id == name).map(|(_, text)| (*text).to_owned()).unwrap_or_default(),
         };
-        Ok(RecipeText { name: name.to_owned(), text, plan: plan.to_json() })
+        Ok(RecipeText { name: name.to_owned(), text, missing_nets: plan.missing_nets(), plan: plan.to_json() })
     }
 
     /// Checks a text as if it were the file of a recipe.
     pub fn validate(&self, text: &str) -> RecipeVerdict {
-        let checked = Recipe::parse("recipe", text, &|name| self.base(name)).and_then(|recipe| plan(&recipe));
+        let checked = Recipe::parse("recipe", text, &|name| self.base(name)).and_then(|recipe| self.plan(&recipe));
         match checked {
             Ok(plan) => RecipeVerdict { problem: None, plan: Some(plan.to_json()) },
             Err(e) => RecipeVerdict { problem: Some(problem(e)), plan: None },
@@ -122,16 +139,6 @@ impl Recipes {
             })
             .collect()
     }
-}
-
-/// Every engine chosen and every setting spelled out, with what is here.
-pub fn plan(recipe: &Recipe) -> Result<Plan, RecipeError> {
-    recipe.plan(&has_net)
-}
-
-/// Whether the weights of a network are here. No engine of this version has one.
-pub fn has_net(_net: &str) -> bool {
-    false
 }
 
 fn info(recipe: &Recipe, path: Option<String>) -> RecipeInfo {
@@ -183,7 +190,7 @@ mod tests {
         for (name, text) in files {
             fs::write(config.path().join("recipes").join(name), text).unwrap();
         }
-        let recipes = Recipes::new(config.path());
+        let recipes = Recipes::new(config.path(), Arc::new(|_| false));
         (config, recipes)
     }
 

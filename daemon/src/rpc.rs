@@ -3,6 +3,7 @@
 //! ```text
 //!   server.rs  sockets, routes         gate.rs   who may speak       calls.rs  size, number, panics
 //!   methods.rs name -> handler         submit.rs refire.rs jobs.rs assets.rs watches.rs about.rs events.rs
+//!   nets.rs    nets and devices         metrics.rs  counters for Prometheus
 //!   convert.rs errors to the wire      blobs.rs  bytes               limits.rs every number
 //! ```
 //!
@@ -25,6 +26,8 @@ pub mod assets;
 pub mod events;
 pub mod gather;
 pub mod jobs;
+pub mod metrics;
+pub mod nets;
 pub mod refire;
 pub mod source;
 pub mod submit;
@@ -40,7 +43,7 @@ use meshkiln_protocol::{UnixMs, runtime::Folders};
 
 pub use backend::Backend;
 
-use crate::{events::Hub, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle};
+use crate::{catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle};
 
 /// Of the daemon, as clients see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -52,6 +55,8 @@ pub struct Daemon {
     pub watch: WatchHandle,
     pub hub: Hub,
     pub recipes: Recipes,
+    pub catalogue: Arc<dyn Catalogue>,
+    pub pulls: Pulls,
     pub folders: Folders,
     pub started_ms: UnixMs,
     /// Jobs that may wait at once.

@@ -20,6 +20,7 @@ use tokio::{
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
+    catalogue::{Catalogue, Installed},
     collect::Limits,
     deliver::Deliverer,
     events::Hub,
@@ -27,6 +28,7 @@ use crate::{
     logging,
     main_loop::{self, Call, EXIT_DISK_BROKEN, LoopConfig, LoopEnd, LoopHandle},
     outside::World,
+    pulls::Pulls,
     recipes::Recipes,
     rpc::{self, Daemon, gate::Gate, methods, server},
     settings::Settings,
@@ -37,7 +39,7 @@ use crate::{
     store::{Store, blobs::BlobStore},
     system,
     watch::{self, WatchHandle, table::Table},
-    worker::supervise::Workers,
+    worker::{fake, supervise::Workers},
 };
 
 /// At a stop, the running stage has this long to finish; then its job waits for
@@ -51,7 +53,7 @@ pub struct Options {
     /// Before that of the settings.
     pub port: Option<u16>,
     pub log: Option<LevelFilter>,
-    /// What runs every stage.
+    /// What runs the stages that need nets; the CPU runs the others.
     pub device: String,
 }
 
@@ -157,6 +159,7 @@ struct Life {
     main_loop: JoinHandle<LoopEnd>,
     watch: WatchHandle,
     watcher: JoinHandle<()>,
+    pulls: Pulls,
     hub: Hub,
     /// The loop has been told to stop, by whomever.
     stopping: Arc<Notify>,
@@ -181,7 +184,7 @@ impl Life {
 
         let inbox = main_loop::inbox();
         let exe: PathBuf = env::current_exe().map_err(|e| part("this program's own path")(&e))?;
-        let workers = Workers::new(exe, blobs.dir().to_owned(), inbox.sender.clone());
+        let workers = Workers::new(exe, blobs.dir().to_owned(), folders.nets(), inbox.sender.clone());
         match workers.reap_orphans(&folders.state.join("workers.json")) {
             Ok(0) => {}
             Ok(n) => tracing::warn!("{n} workers of an earlier daemon were still there"),
@@ -196,13 +199,16 @@ impl Life {
                 hub.publish(event);
             }
         };
+        let installed = Arc::new(Installed::open(&folders.nets()));
+        let catalogue = catalogue_of(&options.device, &installed);
         let policy = Policy::default();
         let queue_limit = policy.live_jobs;
         let config = LoopConfig {
             store,
             setup: Setup {
                 policy,
-                devices: Devices::only(&options.device),
+                devices: Devices::with_nets_on(&options.device),
+                catalogue: catalogue.clone(),
                 generator: format!("meshkilnd {}", rpc::VERSION),
                 seed: fastrand::u64(..),
             },
@@ -216,7 +222,13 @@ impl Life {
         };
         let (handle, main_loop) = main_loop::start(config).map_err(|e| part("the queue")(&e))?;
 
-        let recipes = Recipes::new(&folders.config);
+        let has_net = {
+            let catalogue = catalogue.clone();
+            Arc::new(move |net: &str| catalogue.is_here(net))
+        };
+        let recipes = Recipes::new(&folders.config, has_net);
+        let teller = handle.clone();
+        let pulls = Pulls::new(installed, Arc::new(move |body| teller.note(body)));
         let table = Table::open(&folders.state.join("watches.sqlite")).map_err(|e| part("the watched folders")(&e))?;
         let find = recipes.clone();
         let (watch, watcher) = watch::service::start(
@@ -224,6 +236,7 @@ impl Life {
             blobs.clone(),
             Box::new(handle.clone()),
             Box::new(move |name| find.base(name)),
+            recipes.has_net().clone(),
             watch::watched::Times::default(),
         )
         .map_err(|e| part("the watcher")(&e))?;
@@ -234,6 +247,8 @@ impl Life {
             watch: watch.clone(),
             hub: hub.clone(),
             recipes,
+            catalogue,
+            pulls: pulls.clone(),
             folders: folders.clone(),
             started_ms: system::now_ms(),
             queue_limit,
@@ -242,7 +257,7 @@ impl Life {
         let methods = Methods::from(methods::module(Arc::new(daemon)));
         let token_file = folders.runtime_file().display().to_string();
         let gate = Gate::new(addr.port(), token.clone(), token_file, settings.origins.clone());
-        let server = server::Server::start(listener, gate, methods, blobs);
+        let server = server::Server::start(listener, gate, methods, blobs, Arc::new(handle.clone()));
         let server = server.map_err(|e| part("the server")(&e))?;
         let file = RuntimeFile {
             url: format!("http://{addr}"),
@@ -251,13 +266,13 @@ impl Life {
             version: rpc::VERSION.to_owned(),
         };
         let announced = home.announce(&file).map_err(StartError::Home)?;
-        Ok(Life { handle, main_loop, watch, watcher, hub, stopping, server, announced })
+        Ok(Life { handle, main_loop, watch, watcher, pulls, hub, stopping, server, announced })
     }
 
     /// Waits for a signal, a `daemon.shutdown` or the loop's own end, and stops
     /// everything else after it.
     async fn until_the_end(self) -> LoopEnd {
-        let Life { handle, main_loop, watch, watcher, hub, stopping, server, announced } = self;
+        let Life { handle, main_loop, watch, watcher, pulls, hub, stopping, server, announced } = self;
         let mut signals = Signals::listen();
         let mut n_signals = 0;
         let mut deadline: Option<Instant> = None;
@@ -292,6 +307,7 @@ impl Life {
             // Refused only when it has ended already.
             let _ = handle.call(Call::Shutdown { now }).await;
         };
+        pulls.stop();
         hub.close();
         server.stop(CALL_PATIENCE).await;
         watch.stop();
@@ -301,6 +317,11 @@ impl Life {
         drop(announced);
         end
     }
+}
+
+/// The nets on this machine; a fake device pretends to have some.
+fn catalogue_of(device: &str, installed: &Arc<Installed>) -> Arc<dyn Catalogue> {
+    if fake::is_fake(device) { fake::catalogue() } else { installed.clone() }
 }
 
 /// A thread that was told to stop; one that hangs on a dead drive is left behind.

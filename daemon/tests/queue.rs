@@ -18,6 +18,7 @@ use meshkiln_protocol::{
     job::{Class, Job, JobId, JobState, StageState},
 };
 use meshkilnd::{
+    catalogue::Listed,
     collect::Limits,
     deliver::Deliverer,
     main_loop::{Answer, Call, LoopConfig, LoopEnd, LoopHandle, Submission, inbox, start},
@@ -55,11 +56,12 @@ impl Daemon {
         let (tell, told) = channel();
         let exe = PathBuf::from(env!("CARGO_BIN_EXE_meshkilnd"));
         let world = World {
-            workers: Workers::new(exe, folder.join("blobs"), inbox.sender.clone()),
+            workers: Workers::new(exe, folder.join("blobs"), folder.join("nets"), inbox.sender.clone()),
             deliverer: Deliverer::new(blobs.clone(), inbox.sender.clone()),
             publish: move |event| drop(tell.send(event)),
         };
-        let setup = Setup { policy, devices: Devices::only("fake"), generator: "test".to_owned(), seed: 1 };
+        let catalogue = Arc::new(Listed::default());
+        let setup = Setup { policy, devices: Devices::only("fake"), catalogue, generator: "test".to_owned(), seed: 1 };
         let config = LoopConfig { store, setup, limits: Limits::default(), outside: Box::new(world), inbox };
         let (handle, thread) = start(config).unwrap();
         Daemon { handle, thread: Some(thread), blobs, told, ended: BTreeMap::new() }

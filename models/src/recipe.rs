@@ -55,6 +55,8 @@ pub struct Step {
     pub engine: String,
     /// What was written; the rest are defaults.
     pub given: Settings,
+    /// Of a step whose engine was chosen earlier: nets that were not here then.
+    pub missed: Vec<&'static str>,
 }
 
 /// A recipe with everything decided.
@@ -70,6 +72,8 @@ pub struct PlannedStep {
     pub engine: &'static str,
     /// Complete: one entry for each parameter of the stage and the engine.
     pub settings: Settings,
+    /// Nets that `auto` would have preferred, had their weights been here.
+    pub missed: Vec<&'static str>,
 }
 
 /// What is wrong with a recipe or a setting, and where.
@@ -273,11 +277,15 @@ impl Step {
             hint: "`meshkiln stages` lists engines and the networks they need".to_owned(),
             at: None,
         })?;
+        let missed = match self.engine == AUTO {
+            true => stage.engines.iter().take_while(|e| e.id != engine.id).filter_map(|e| e.net).collect(),
+            false => self.missed.clone(),
+        };
         let settings = stage
             .params_of(engine)
             .map(|p| (p.id.to_owned(), self.given.get(p.id).cloned().unwrap_or_else(|| p.default())))
             .collect();
-        Ok(PlannedStep { stage: self.stage, engine: engine.id, settings })
+        Ok(PlannedStep { stage: self.stage, engine: engine.id, settings, missed })
     }
 }
 
@@ -297,13 +305,19 @@ impl Plan {
         named.unwrap_or(".glb")
     }
 
+    /// Nets that engines of this plan stand in for, because their weights were not here.
+    pub fn missing_nets(&self) -> Vec<String> {
+        let mut nets: Vec<String> = self.steps.iter().flat_map(|step| &step.missed).map(|net| (*net).to_owned()).collect();
+        nets.sort_unstable();
+        nets.dedup();
+        nets
+    }
+
     /// Canonical: equal plans give equal text.
     pub fn to_json(&self) -> Json {
         json!({
             "recipe": self.recipe,
-            "steps": self.steps.iter().map(|s| json!({
-                "stage": s.stage, "engine": s.engine, "settings": s.settings,
-            })).collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(PlannedStep::to_json).collect::<Vec<_>>(),
         })
     }
 
@@ -320,7 +334,11 @@ impl Plan {
         for step in json["steps"].as_array().ok_or_else(malformed)? {
             let id = step["stage"].as_str().ok_or_else(malformed)?;
             let stage = stage::find(id).ok_or_else(|| unknown("stage", id, STAGES.iter().map(|s| s.id)))?;
-            let mut read = Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new() };
+            let missed = stage.engines.iter().filter_map(|e| e.net).filter(|net| {
+                step["missed"].as_array().is_some_and(|missed| missed.iter().any(|m| m == net))
+            });
+            let mut read =
+                Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new(), missed: missed.collect() };
             read.set("engine", &step["engine"])?;
             for (param, value) in step["settings"].as_object().ok_or_else(malformed)? {
                 read.set(param, value)?;
@@ -329,6 +347,16 @@ impl Plan {
         }
         recipe.check_order()?;
         Ok(recipe)
+    }
+}
+
+impl PlannedStep {
+    fn to_json(&self) -> Json {
+        let mut json = json!({ "stage": self.stage, "engine": self.engine, "settings": self.settings });
+        if !self.missed.is_empty() {
+            json["missed"] = json!(self.missed);
+        }
+        json
     }
 }
 
@@ -344,7 +372,7 @@ fn parse_step(entry: &Spanned<DeValue>, text: &str) -> Result<Step, RecipeError>
     let stage =
         stage::find(name).ok_or_else(|| unknown("stage", name, STAGES.iter().map(|s| s.id)).or_at(at(id.span())))?;
 
-    let mut step = Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new() };
+    let mut step = Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new(), missed: Vec::new() };
     for (key, value) in table.iter().filter(|(key, _)| key.get_ref() != "id") {
         json_of(value).and_then(|json| step.set(key.get_ref(), &json)).map_err(|e| e.or_at(at(key.span())))?;
     }

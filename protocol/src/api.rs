@@ -15,6 +15,7 @@ use crate::{
         Job, JobChangeParams, JobClearParams, JobClearResult, JobGetParams, JobListParams, JobLog, JobPage,
         JobWaitParams, RefireParams, SubmitParams,
     },
+    net::{Guide, GuideParams, Net, NetIdParams, NetList, NetPullParams, NetWarmParams, Pull, YieldParams},
     recipe::{RecipeGetParams, RecipeList, RecipeText, RecipeValidateParams, RecipeVerdict, StageList},
     watch::{Watch, WatchAddParams, WatchIdParams, WatchList, WatchRescanResult},
 };
@@ -87,6 +88,10 @@ methods! {
     "daemon.status" DaemonStatus(NoParams) -> Status;
     /// Looks for what commonly goes wrong and says the fix.
     "daemon.doctor" Doctor(NoParams) -> DoctorReport;
+    /// Gives the devices that run nets away: nets are unloaded, jobs that need them wait.
+    "daemon.yield" Yield(YieldParams) -> Status;
+    /// Takes the yielded devices back and warms up again. A paused queue stays paused.
+    "daemon.resume" TakeBack(NoParams) -> Status;
     /// Stops the daemon after the running stage, or at once with `now`.
     "daemon.shutdown" Shutdown(ShutdownParams) -> Empty;
 
@@ -140,6 +145,21 @@ methods! {
     "recipe.validate" RecipeValidate(RecipeValidateParams) -> RecipeVerdict;
     /// The stage table with engines and parameters: clients draw their forms from it.
     "stage.list" StageListAll(NoParams) -> StageList;
+
+    /// Nets with what is in memory and what it takes.
+    "net.list" NetListAll(NoParams) -> NetList;
+    /// Which nets and built-in tools suit a need.
+    "net.guide" NetGuide(GuideParams) -> Guide;
+    /// Fetches a net's weights, resuming where an earlier pull stopped. Answers at once; events tell of its progress.
+    "net.pull" NetPull(NetPullParams) -> Pull;
+    /// Stops fetching a net's weights; what has come is kept for the next pull.
+    "net.cancel_pull" NetCancelPull(NetIdParams) -> Pull;
+    /// Loads a net as soon as its device is free; says at once how far that is.
+    "net.warm" NetWarm(NetWarmParams) -> Net;
+    /// Lets a net go from memory, after the running stage if that uses it. Unpins it too.
+    "net.stop" NetStop(NetIdParams) -> Net;
+    /// Deletes a net's weights from this machine. Refused while it is in use.
+    "net.remove" NetRemove(NetIdParams) -> Net;
 
     /// Events after a sequence number; waits up to `wait_ms` for the first.
     "events.poll" EventsPoll(PollParams) -> EventPage;

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::UnixMs;
+use crate::{
+    UnixMs,
+    net::{DeviceStatus, YieldStatus},
+};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +50,12 @@ pub struct Status {
     pub problems: Vec<String>,
     pub queue: QueueStatus,
     pub workers: Vec<WorkerStatus>,
+    pub devices: Vec<DeviceStatus>,
+    /// The devices that run nets are given away; jobs that need them wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yielded: Option<YieldStatus>,
+    /// What stages have done since the daemon started.
+    pub stages: Vec<StageUsage>,
     pub watches: u32,
     pub disk: DiskStatus,
     /// Where configuration, state and cache are.
@@ -95,6 +104,24 @@ pub enum WorkerState {
     /// Failed to start too often; tried again later.
     Broken,
     Stopped,
+    /// Its device is given away until `daemon.resume`.
+    Yielded,
+}
+
+/// What one engine of a stage has done since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageUsage {
+    pub stage: String,
+    pub engine: String,
+    /// Runs that ended well.
+    pub runs: u64,
+    pub failures: u64,
+    /// Times a result was there already.
+    pub cached: u64,
+    /// Of all runs together, in the worker.
+    pub run_ms: u64,
+    /// Most memory one run took on top of what was there before.
+    pub peak_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

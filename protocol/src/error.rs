@@ -36,6 +36,8 @@ pub enum ErrorKind {
     WorkerLost,
     /// The job is not in a state that allows this.
     WrongState,
+    /// A net's weights are here, and are not what they should be.
+    WeightsDamaged,
 }
 
 impl ErrorKind {
@@ -56,6 +58,7 @@ impl ErrorKind {
         ErrorKind::OutputExists,
         ErrorKind::WorkerLost,
         ErrorKind::WrongState,
+        ErrorKind::WeightsDamaged,
     ];
 
     /// JSON-RPC error code.
@@ -110,5 +113,6 @@ mod tests {
         assert_eq!(ErrorKind::InvalidInput.code(), 1001);
         assert_eq!(ErrorKind::ShuttingDown.code(), 1006);
         assert_eq!(ErrorKind::WrongState.code(), 1015);
+        assert_eq!(ErrorKind::WeightsDamaged.code(), 1016);
     }
 }

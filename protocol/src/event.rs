@@ -7,6 +7,7 @@ use crate::{
     UnixMs,
     daemon::QueueStatus,
     job::{Job, JobId, Progress},
+    net::{Net, Pull, YieldStatus},
     watch::Watch,
 };
 
@@ -33,6 +34,16 @@ pub enum EventBody {
     WatchRemoved { watch: Watch },
     /// The queue was paused, resumed, or changed its length.
     Queue { queue: QueueStatus },
+    /// A net was loaded or let go, or could not be loaded.
+    Net { net: Net },
+    /// Weights came nearer, are here, or will not come.
+    Pull { pull: Pull },
+    /// The devices that run nets were given away, are free now, or are back.
+    Yield {
+        /// Absent when they are ours again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        yielded: Option<YieldStatus>,
+    },
     /// The daemon is about to stop.
     Stopping,
 }

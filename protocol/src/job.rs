@@ -238,6 +238,9 @@ pub struct Job {
     /// While queued: jobs before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
+    /// While queued or between its stages: what it waits for, when that is not its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Why it failed or died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobError>,

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod error;
 pub mod event;
 pub mod job;
+pub mod net;
 pub mod openrpc;
 pub mod recipe;
 pub mod runtime;

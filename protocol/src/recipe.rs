@@ -25,7 +25,12 @@ pub struct RecipeInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RecipeGetParams {
-    pub name: String,
+    /// The recipe for pictures unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Changes to it: `stage.param=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +40,9 @@ pub struct RecipeText {
     pub text: String,
     /// Every stage with its engine and every setting.
     pub plan: Json,
+    /// Nets that would be used if their weights were here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_nets: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

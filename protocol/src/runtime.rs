@@ -35,7 +35,7 @@ pub struct Folders {
     pub config: PathBuf,
     /// The queue and the log.
     pub state: PathBuf,
-    /// Blobs: everything in it can be made again.
+    /// Blobs and weights: everything in it can be made or fetched again.
     pub cache: PathBuf,
     /// `daemon.json` and the lock.
     pub runtime: PathBuf,
@@ -69,6 +69,11 @@ impl Folders {
 
     pub fn log_file(&self) -> PathBuf {
         self.state.join("log").join("meshkilnd.log")
+    }
+
+    /// Weights of networks, a folder each.
+    pub fn nets(&self) -> PathBuf {
+        self.cache.join("nets")
     }
 
     pub fn runtime_file(&self) -> PathBuf {

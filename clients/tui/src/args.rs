@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueHint};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use meshkiln_protocol::net::KeepAlive;
 
 use crate::error::EXIT_CODES;
 
@@ -51,10 +52,50 @@ pub enum Command {
         /// Show only this stage.
         id: Option<String>,
     },
-    /// Stop starting jobs; what runs is finished.
+    /// List networks: what each is for, what it takes, whether it is here.
+    Nets {
+        /// Which tools suit this need, built-in ones too.
+        #[arg(long = "for", value_name = "NEED", value_parser = ["image", "3d", "texture", "depth", "optimize"])]
+        need: Option<String>,
+    },
+    /// Fetch the weights of a network; resumes where an earlier pull stopped.
+    Pull {
+        /// As `meshkiln nets` names it.
+        net: String,
+        /// Take the published files from this folder instead of the hub.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        from: Option<PathBuf>,
+    },
+    /// What is in memory, and what it takes.
+    Ps,
+    /// Load a network now, so that the next job need not wait for it.
+    Warm(Warm),
+    /// Let a network go from memory, and unpin it.
+    Stop {
+        /// As `meshkiln ps` names it.
+        net: String,
+    },
+    /// Delete the weights of a network from this machine.
+    Rm {
+        /// As `meshkiln ps` names it.
+        net: String,
+    },
+    /// Give the device that runs networks to other programs; jobs that need it wait.
+    Yield {
+        /// Take it back by itself after so long: 90s, 10m, 2h.
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        time: Option<Duration>,
+        /// Do not wait for the running stage; its job is queued again.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Stop starting jobs; what runs is finished, networks stay in memory.
     Pause,
-    /// Start jobs again.
-    Resume,
+    /// End a pause of the queue, and take a yielded device back.
+    Resume {
+        /// Only the one or the other.
+        what: Option<Resumed>,
+    },
     /// What the daemon is doing.
     Status,
     /// Look for what commonly goes wrong, and say the fix.
@@ -127,6 +168,32 @@ pub struct Compare {
     /// Change a setting, for example compare.samples=100000; repeatable.
     #[arg(short, long = "set", value_name = "STAGE.PARAM=VALUE")]
     pub set: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Warm {
+    /// As `meshkiln ps` names it.
+    pub net: String,
+    /// How long it stays after its last use, from now on: 0s, 15m, forever.
+    #[arg(long, value_name = "TIME", value_parser = keep_alive)]
+    pub keep_alive: Option<KeepAlive>,
+    /// Never let it go to make room, and load it again when it was lost.
+    #[arg(long, conflicts_with = "unpin")]
+    pub pin: bool,
+    /// The contrary.
+    #[arg(long)]
+    pub unpin: bool,
+    /// Do not wait until it is loaded.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub enum Resumed {
+    /// Start jobs again.
+    Queue,
+    /// Take the device back.
+    Device,
 }
 
 /// Common to `fire` and `refire`.
@@ -216,6 +283,28 @@ pub struct Assets {
     pub limit: u32,
 }
 
+/// `500ms`, `90s`, `10m`, `2h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let ms_each = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("expected a time such as 90s, 10m or 2h, not `{text}`")),
+    };
+    let ms = number.parse::<u64>().ok().and_then(|n| n.checked_mul(ms_each));
+    ms.map(Duration::from_millis).ok_or_else(|| format!("expected a time such as 90s, 10m or 2h, not `{text}`"))
+}
+
+fn keep_alive(text: &str) -> Result<KeepAlive, String> {
+    if text == "forever" {
+        return Ok(KeepAlive::Forever);
+    }
+    Ok(KeepAlive::Ms(duration(text).map_err(|e| format!("{e}, or forever"))?.as_millis() as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -225,6 +314,19 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        let ms = |text| duration(text).map(|time| time.as_millis());
+        assert_eq!([ms("0"), ms("90"), ms("90s"), ms("10m"), ms("2h"), ms("5ms")].map(Result::unwrap), [
+            0, 90_000, 90_000, 600_000, 7_200_000, 5
+        ]);
+        for wrong in ["", "m", "-1s", "1.5m", "10 m", "99999999999999999h", "5d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(keep_alive("forever"), Ok(KeepAlive::Forever));
+        assert_eq!(keep_alive("0s"), Ok(KeepAlive::Ms(0)));
     }
 
     #[test]

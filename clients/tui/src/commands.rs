@@ -5,6 +5,8 @@ pub mod fire;
 pub mod follow;
 pub mod jobs;
 pub mod measure;
+pub mod nets;
+pub mod pull;
 pub mod recipes;
 pub mod watch;
 
@@ -26,8 +28,15 @@ pub fn run(args: Args) -> Outcome {
         Command::Assets(assets) => jobs::assets(assets, json),
         Command::Recipes { name } => recipes::recipes(name, json),
         Command::Stages { id } => recipes::stages(id, json),
+        Command::Nets { need } => nets::list(need, json),
+        Command::Pull { net, from } => pull::pull(net, from, json),
+        Command::Ps => nets::ps(json),
+        Command::Warm(warm) => nets::warm(warm, json),
+        Command::Stop { net } => nets::stop(net, json),
+        Command::Rm { net } => nets::remove(net, json),
+        Command::Yield { time, now } => nets::give_away(time, now, json),
         Command::Pause => admin::pause(json),
-        Command::Resume => admin::resume(json),
+        Command::Resume { what } => nets::resume(what, json),
         Command::Status => admin::status(json),
         Command::Doctor => admin::doctor(json),
         Command::Up => admin::up(json),

@@ -62,7 +62,7 @@ struct Puppets {
 
 impl Outside for Puppets {
     fn spawn(&mut self, worker: WorkerId, _: &Device) {
-        let report = Report::Ready { pid: 1, version: "test".to_owned() };
+        let report = Report::Ready { pid: 1, version: "test".to_owned(), memory: None };
         self.inbox.try_send(Event::Worker { worker, report }).unwrap();
     }
 
@@ -71,11 +71,11 @@ impl Outside for Puppets {
             Command::Run(_) if *self.hold.lock().unwrap() => return,
             Command::Run(run) => {
                 let outputs = put_outputs(&self.blobs, &run);
-                let report = Report::Done { run: run.run, outputs, elapsed_ms: 1, peak_rss_bytes: 1 };
+                let report = scripts::done(run.run, outputs, 1);
                 Event::Worker { worker, report }
             }
             Command::Exit => Event::WorkerGone { worker, how: WorkerEnd::Exit(0) },
-            Command::Cancel { .. } | Command::Trim => return,
+            Command::Cancel { .. } | Command::Trim | Command::Load { .. } | Command::Unload { .. } => return,
         };
         self.inbox.try_send(event).unwrap();
     }
@@ -116,7 +116,7 @@ impl Bench {
         let (tell, told) = channel();
         let hold = Arc::new(Mutex::new(false));
         let outside = Puppets { inbox: inbox.sender.clone(), blobs: blobs.clone(), told: tell, hold: hold.clone() };
-        let setup = Setup { policy, devices: Devices::only("fake"), generator: "meshkilnd test".to_owned(), seed: 1 };
+        let setup = Setup { policy, devices: Devices::only("fake"), ..scripts::setup() };
         let config = LoopConfig { store, setup, limits, outside: Box::new(outside), inbox };
         let (handle, thread) = start(config).unwrap();
         Bench { folder: folder.to_owned(), handle, thread: Some(thread), blobs, told, seen: Vec::new(), hold }

@@ -252,6 +252,7 @@ impl MainLoop {
             jobs: changes.jobs.iter().filter_map(|&id| self.state.job(id)).collect(),
             next_job: self.state.next_job(),
             usual: self.state.usual(),
+            measures: self.state.measures(),
             events: &events,
             logs: &logs,
         })?;

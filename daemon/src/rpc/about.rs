@@ -21,6 +21,7 @@ use super::{Daemon, VERSION, convert::CallError, limits, methods::blocking};
 use crate::{
     doctor,
     main_loop::{Answer, Call},
+    recipes,
     system,
 };
 
@@ -65,6 +66,9 @@ pub async fn status(daemon: Arc<Daemon>, _: NoParams) -> Result<Status, CallErro
         problems,
         queue: view.queue.clone(),
         workers: view.workers.clone(),
+        devices: view.devices.clone(),
+        yielded: view.yielded.clone(),
+        stages: view.usage.wire(),
         watches: watches.len() as u32,
         disk: DiskStatus {
             blob_bytes: view.blob_bytes,
@@ -93,7 +97,7 @@ pub async fn recipe_list(daemon: Arc<Daemon>, _: NoParams) -> Result<RecipeList,
 }
 
 pub async fn recipe_get(daemon: Arc<Daemon>, params: RecipeGetParams) -> Result<RecipeText, CallError> {
-    blocking(move || Ok(daemon.recipes.get(&params.name)?)).await
+    blocking(move || Ok(daemon.recipes.get(params.name.as_deref().unwrap_or(recipes::DEFAULT), &params.set)?)).await
 }
 
 pub async fn recipe_validate(daemon: Arc<Daemon>, params: RecipeValidateParams) -> Result<RecipeVerdict, CallError> {

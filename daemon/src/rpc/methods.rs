@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::{
     Daemon, about, assets,
     convert::{CallError, to_wire},
-    events, jobs, refire, submit, watches,
+    events, jobs, nets, refire, submit, watches,
 };
 
 pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
@@ -25,6 +25,8 @@ pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
     register::<api::Hello, _, _>(on, about::hello);
     register::<api::DaemonStatus, _, _>(on, about::status);
     register::<api::Doctor, _, _>(on, about::doctor);
+    register::<api::Yield, _, _>(on, nets::give_away);
+    register::<api::TakeBack, _, _>(on, nets::take_back);
     register::<api::Shutdown, _, _>(on, about::shutdown);
 
     register::<api::Submit, _, _>(on, submit::submit);
@@ -54,6 +56,14 @@ pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
     register::<api::RecipeGet, _, _>(on, about::recipe_get);
     register::<api::RecipeValidate, _, _>(on, about::recipe_validate);
     register::<api::StageListAll, _, _>(on, about::stage_list);
+
+    register::<api::NetListAll, _, _>(on, nets::list);
+    register::<api::NetGuide, _, _>(on, nets::guide);
+    register::<api::NetPull, _, _>(on, nets::pull);
+    register::<api::NetCancelPull, _, _>(on, nets::cancel_pull);
+    register::<api::NetWarm, _, _>(on, nets::warm);
+    register::<api::NetStop, _, _>(on, nets::stop);
+    register::<api::NetRemove, _, _>(on, nets::remove);
 
     register::<api::EventsPoll, _, _>(on, events::poll);
     events::register_subscription(on);

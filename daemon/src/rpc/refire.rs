@@ -57,7 +57,7 @@ fn prepare(daemon: &Daemon, params: RefireParams) -> Result<Submission, CallErro
             }
         },
     };
-    let plan = submit::plan(origin.recipe, &params.set)?;
+    let plan = submit::plan(daemon, origin.recipe, &params.set)?;
     let output = match &params.output {
         Some(output) => Some(submit::check_output(output, &origin.name, origin.source_path.as_deref(), &plan)?),
         None => origin.output,
@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn an_asset_repeats_its_recipe_from_its_plan() {
-        let plan = recipes::plan(&Recipe::built_in("draft").unwrap()).unwrap();
+        let plan = Recipe::built_in("draft").unwrap().plan(&|_| false).unwrap();
         let again = Plan::recipe_from_json(&plan.to_json()).unwrap();
-        assert_eq!(recipes::plan(&again).unwrap(), plan);
+        assert_eq!(again.plan(&|_| false).unwrap(), plan);
     }
 }

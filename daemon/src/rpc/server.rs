@@ -1,10 +1,12 @@
 //! One TCP port on 127.0.0.1. In come connections; out go answers of JSON-RPC
-//! (POST `/`, or a WebSocket there) and blobs (`/blob/<sha256>`), behind one gate.
+//! (POST `/`, or a WebSocket there), blobs (`/blob/<sha256>`) and counters
+//! (GET `/metrics`), behind one gate.
 //!
 //! ```text
 //!   accept -> place -> head (timed) -> gate -> route -+-> body (timed, bounded) -> jsonrpsee -> calls.rs -> method
 //!                                                     +-> WebSocket upgrade     -> jsonrpsee -> calls.rs -> method
 //!                                                     +-> blobs.rs
+//!                                                     +-> metrics.rs
 //! ```
 
 use std::{collections::BTreeSet, convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -35,11 +37,11 @@ use tower::{
 };
 
 use super::{
-    blobs,
+    Backend, blobs,
     calls::{CallLayer, Transport, caught},
     connections::{Connections, Place},
     gate::Gate,
-    limits,
+    limits, metrics,
     reply::{self, Response},
     socket::{Socket, Unread},
 };
@@ -62,6 +64,7 @@ struct Shared {
     methods: Methods,
     names: Arc<BTreeSet<&'static str>>,
     blobs: blobs::Blobs,
+    backend: Arc<dyn Backend>,
 }
 
 /// `port` 0 lets the system choose.
@@ -70,7 +73,13 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 impl Server {
-    pub fn start(listener: TcpListener, gate: Gate, methods: Methods, blobs: BlobStore) -> io::Result<Server> {
+    pub fn start(
+        listener: TcpListener,
+        gate: Gate,
+        methods: Methods,
+        blobs: BlobStore,
+        backend: Arc<dyn Backend>,
+    ) -> io::Result<Server> {
         let addr = listener.local_addr()?;
         let config = ServerConfig::builder()
             .max_connections(2 * limits::CONNECTIONS as u32) // ours comes first; theirs counts something else
@@ -97,6 +106,7 @@ impl Server {
             names: Arc::new(methods.method_names().collect()),
             methods,
             blobs: blobs::Blobs::new(blobs),
+            backend,
         });
         tokio::spawn(accept(listener, shared, stop));
         Ok(Server { addr, handle, connections })
@@ -194,6 +204,7 @@ async fn answer(shared: &Shared, number: u64, rpc: Rpc, request: Request<Incomin
     }
     match request.uri().path() {
         "/" => answer_rpc(rpc, request).await,
+        "/metrics" if request.method() == Method::GET => metrics::answer(&shared.backend.view()),
         path => match path.strip_prefix("/blob/") {
             Some(name) => {
                 let name = name.to_owned();

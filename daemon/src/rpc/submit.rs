@@ -48,11 +48,11 @@ pub async fn queue(daemon: Arc<Daemon>, submission: Submission) -> Result<Job, C
 }
 
 /// A recipe with the caller's settings, everything decided.
-pub fn plan(mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
+pub fn plan(daemon: &Daemon, mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
     for assignment in set {
         recipe.set_text(assignment)?;
     }
-    Ok(recipes::plan(&recipe)?)
+    Ok(daemon.recipes.plan(&recipe)?)
 }
 
 /// Where a client wants the finished file: a file, or a folder for one called
@@ -100,7 +100,7 @@ fn prepare(daemon: &Daemon, params: SubmitParams) -> Result<Submission, CallErro
         Some(recipe) => recipe,
         None => daemon.recipes.find(if source.is_mesh(daemon)? { recipes::MESH } else { recipes::DEFAULT })?,
     };
-    let plan = plan(recipe, &params.set)?;
+    let plan = plan(daemon, recipe, &params.set)?;
     let source_path = from.path();
     let output = match (&params.output, source_path) {
         (Some(output), _) => Some(check_output(output, &from.name(), source_path, &plan)?),

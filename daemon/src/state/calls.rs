@@ -6,12 +6,15 @@ use meshkiln_protocol::{
     error::ErrorKind,
     event::EventBody,
     job::{JobId, JobState},
+    net::KeepAlive,
 };
 
-use super::{State, Stopping, Stored, Time};
+use super::{State, Stopping, Stored, Time, workers::Phase};
 use crate::{
+    catalogue::NetId,
     jobs::Job,
     main_loop::{Answer, Call, Effect, Refusal, Submission},
+    residency::Why,
 };
 
 impl State {
@@ -38,6 +41,11 @@ impl State {
             Call::Clear(states) => self.clear(states, stored),
             Call::PauseQueue => self.pause_queue(true),
             Call::ResumeQueue => self.pause_queue(false),
+            Call::WarmNet { net, keep_alive, pin } => self.warm_net(&net, keep_alive, pin, time),
+            Call::StopNet(net) => self.stop_net(&net, time),
+            Call::ReleaseNet(net) => self.release_net(&net, time),
+            Call::Yield { time_limit, now } => self.give_away(time_limit, now, time, stored),
+            Call::TakeBack => self.take_back(time),
             Call::Shutdown { now } => self.shutdown(now),
         }
     }
@@ -176,6 +184,45 @@ impl State {
         Answer::Queue(self.queue())
     }
 
+    fn warm_net(&mut self, id: &str, keep_alive: Option<KeepAlive>, pin: Option<bool>, time: Time) -> Answer {
+        let is_warm = self.residency.home(id).is_some();
+        if !self.setup.catalogue.is_here(id) && self.residency.net(id).is_some() {
+            let hint = format!("fetch them with `meshkiln pull {id}`");
+            return refuse(ErrorKind::WeightsMissing, &format!("the weights of `{id}` are not here"), &hint);
+        }
+        let Some(net) = self.residency.net_mut(id) else { return no_such_net(id) };
+        net.keep = keep_alive.unwrap_or(net.keep);
+        net.pinned = pin.unwrap_or(net.pinned);
+        if is_warm {
+            let device = self.setup.devices.nets.clone();
+            self.residency.touched(&device, id, time.now);
+        } else {
+            net.wanted = true;
+            (net.problem, net.problem_until, net.crashes) = (None, None, 0);
+        }
+        self.tell_net(&id.into(), time.now);
+        Answer::Done
+    }
+
+    fn stop_net(&mut self, id: &str, time: Time) -> Answer {
+        let Some(net) = self.residency.net_mut(id) else { return no_such_net(id) };
+        (net.pinned, net.wanted) = (false, false);
+        self.residency.let_go(id, Why::Asked);
+        self.tell_net(&id.into(), time.now);
+        Answer::Done
+    }
+
+    fn release_net(&mut self, id: &str, time: Time) -> Answer {
+        let net: NetId = id.into();
+        let device = &self.setup.devices.nets;
+        let is_loading = self.workers.values().any(|worker| matches!(&worker.phase, Phase::Loading { net, .. } if **net == *id));
+        if self.net_in_use(&net) || is_loading || self.ready.needs(device, &net) {
+            let hint = "wait for its jobs, or cancel them; `meshkiln ps` shows nets in use";
+            return refuse(ErrorKind::WrongState, &format!("`{id}` is in use"), hint);
+        }
+        self.stop_net(id, time)
+    }
+
     fn shutdown(&mut self, now: bool) -> Answer {
         match &mut self.stopping {
             Some(stopping) => stopping.now |= now,
@@ -202,6 +249,10 @@ fn refuse(kind: ErrorKind, message: &str, hint: &str) -> Answer {
 
 fn no_such_job(id: JobId) -> Answer {
     refuse(ErrorKind::NotFound, &format!("there is no job {id}"), "`meshkiln jobs` lists them")
+}
+
+fn no_such_net(id: &str) -> Answer {
+    refuse(ErrorKind::NotFound, &format!("there is no net `{id}`"), "`meshkiln nets` lists them")
 }
 
 fn wrong_state(id: JobId, state: JobState, rule: &str) -> Answer {

@@ -7,22 +7,32 @@
 //! `Stored`.
 //!
 //! calls.rs answers clients, steps.rs walks jobs through their plans, outcomes.rs
-//! deals with what came of it, workers.rs keeps the worker processes, view.rs
-//! shows it all to readers, policy.rs holds the numbers.
+//! deals with what came of it, workers.rs keeps the worker processes, nets.rs what
+//! is loaded into them, yielding.rs gives devices away and takes them back, view.rs
+//! shows it all to readers, usage.rs counts, policy.rs holds the numbers.
 
 mod calls;
+mod nets;
 mod outcomes;
 pub mod policy;
 mod steps;
+pub mod usage;
 pub mod view;
 mod workers;
+mod yielding;
 
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod net_model;
+#[cfg(test)]
+mod net_scripts;
+#[cfg(test)]
 pub(crate) mod scripts;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,14 +54,18 @@ use meshkiln_protocol::{
 use serde_json::Value as Json;
 
 use crate::{
+    catalogue::{Catalogue, NetId, Needs},
     jobs::{Job, SharedPlan},
     main_loop::{Device, Effect, Event, WorkerId},
+    residency::{Measures, Residency},
     scheduler::{Place, Ready},
     worker::frames::Output,
 };
 use policy::{Devices, Policy};
+use usage::Usage;
 use view::UsualTimes;
 use workers::Worker;
+use yielding::Yielded;
 
 /// One moment on both clocks: `now` for waiting, `wall` for people and the database.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +96,8 @@ pub trait Stored {
 pub struct Setup {
     pub policy: Policy,
     pub devices: Devices,
+    /// The nets there are.
+    pub catalogue: Arc<dyn Catalogue>,
     /// Name and version of the daemon, for provenance.
     pub generator: String,
     /// Of the jitter.
@@ -99,6 +115,7 @@ pub struct Loaded {
     /// Larger than any id ever given.
     pub next_job: u64,
     pub usual: UsualTimes,
+    pub measures: Measures,
     /// The daemon did not stop by itself.
     pub unclean: bool,
 }
@@ -106,6 +123,7 @@ pub struct Loaded {
 /// Numbers that go on when the state is built anew within one life of the daemon.
 #[derive(Debug, Clone, Copy)]
 pub struct Counters {
+    /// Of runs and loads alike.
     pub next_run: u64,
     pub next_worker: u64,
 }
@@ -122,7 +140,11 @@ pub struct State {
     /// Cache key to run. A cancelled run is not listed: its result may never come.
     in_flight: BTreeMap<String, u64>,
     workers: BTreeMap<Device, Worker>,
+    needs: Needs,
+    residency: Residency,
+    yielded: Option<Yielded>,
     usual: UsualTimes,
+    usage: Usage,
     plans: BTreeMap<Sha256, Weak<SharedPlan>>,
     queued: u64,
     running: u64,
@@ -162,6 +184,8 @@ pub struct Changes {
     pub forgotten: BTreeSet<String>,
     /// Stage and engine.
     pub usual: BTreeSet<(String, String)>,
+    /// Device and net.
+    pub measured: BTreeSet<(Device, NetId)>,
     pub queue_paused: Option<bool>,
     /// Ended jobs in these states are to go, apart from those in `jobs`.
     pub clear: Vec<JobState>,
@@ -184,6 +208,8 @@ struct Active {
     doing: Doing,
     /// How often something it read was lost.
     losses: usize,
+    /// Memory ran out in the step in hand: once more, then it is an error.
+    ran_out: bool,
     told_progress: Option<(Instant, usize)>,
 }
 
@@ -202,6 +228,7 @@ struct Run {
     key: String,
     stage: &'static str,
     engine: &'static str,
+    net: Option<NetId>,
     source_sha256: Sha256,
     /// Empty once cancelled.
     jobs: Vec<JobId>,
@@ -225,9 +252,18 @@ impl State {
     /// Jobs that an earlier life left running go back to the queue.
     pub fn new(setup: Setup, loaded: Loaded, counters: Counters, time: Time) -> State {
         let mut state = State {
-            ready: Ready::new(setup.policy.patience),
+            ready: Ready::new(setup.policy.rules()),
             rng: fastrand::Rng::with_seed(setup.seed),
             workers: setup.devices.all().map(|device| (device.clone(), Worker::new(time.now))).collect(),
+            needs: Needs::new(setup.catalogue.needed()),
+            residency: Residency::new(
+                setup.policy.nets.clone(),
+                setup.catalogue.nets(),
+                vec![setup.devices.nets.clone()],
+                loaded.measures,
+            ),
+            yielded: None,
+            usage: Usage::default(),
             setup,
             jobs: BTreeMap::new(),
             active: BTreeMap::new(),
@@ -295,7 +331,14 @@ impl State {
             .filter(|worker| worker.is_alive() || self.stopping.is_none())
             .filter_map(|worker| worker.deadline(policy, &self.runs, &self.usual));
         let leaving = self.stopping.as_ref().and_then(|s| s.leaving).map(|since| since + policy.leave_grace);
-        workers.chain(self.delayed.first()).chain(self.more).chain(leaving).min()
+        let yielded = self.yielded.as_ref().and_then(|yielded| yielded.until);
+        workers
+            .chain(self.nets_deadline())
+            .chain(self.delayed.first())
+            .chain(self.more)
+            .chain(leaving)
+            .chain(yielded)
+            .min()
     }
 
     /// What has changed since the last `committed`.
@@ -309,6 +352,10 @@ impl State {
 
     pub fn usual(&self) -> &UsualTimes {
         &self.usual
+    }
+
+    pub fn measures(&self) -> &Measures {
+        self.residency.measures()
     }
 
     pub fn next_job(&self) -> u64 {
@@ -441,7 +488,9 @@ impl State {
     fn ready_fresh(&mut self, id: JobId, now: Instant) {
         let Some(job) = self.jobs.get(&id) else { return };
         let device = self.device_of(job, 0).clone();
-        let place = Place { device, class: job.class, client: job.client.clone(), started: false };
+        let heading = self.heading(job, 0);
+        let place =
+            Place { device, class: job.class, client: job.client.clone(), started: false, net: None, heading };
         self.ready.push(id, place, now);
     }
 

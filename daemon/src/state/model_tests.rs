@@ -15,7 +15,7 @@ use meshkiln_protocol::{
 
 use super::{
     Counters, Loaded, Setup, State, Time,
-    scripts::{Memory, WALL, delivery_error, outputs_of, setup, submission},
+    scripts::{Memory, WALL, delivery_error, done, outputs_of, setup, submission},
 };
 use crate::{
     main_loop::{Answer, Call, CallId, Effect, Event, WorkerEnd, WorkerId},
@@ -227,7 +227,7 @@ impl Race {
             return self.work_badly(FailureKind::InputLost);
         }
         let outputs = outputs_of(&run);
-        self.mail.push(Report::Done { run: run.run, outputs, elapsed_ms: 10, peak_rss_bytes: 1 });
+        self.mail.push(done(run.run, outputs, 10));
     }
 
     fn work_badly(&mut self, kind: FailureKind) {
@@ -270,7 +270,7 @@ impl Race {
     /// Up to the next deadline; the worker is heard of meanwhile.
     fn pass(&mut self) {
         if let Some(worker) = self.worker {
-            self.handle(Event::Worker { worker, report: Report::Heartbeat { rss_bytes: 1 } });
+            self.handle(Event::Worker { worker, report: Report::Heartbeat { rss_bytes: 1, memory: None } });
         }
         if let Some(at) = self.state.next_deadline() {
             self.now = self.now.max(at);
@@ -348,7 +348,7 @@ impl Race {
         match effect {
             Effect::Spawn { worker, .. } => {
                 self.worker = Some(worker);
-                self.mail = vec![Report::Ready { pid: 1, version: String::new() }];
+                self.mail = vec![Report::Ready { pid: 1, version: String::new(), memory: None }];
             }
             Effect::Send { worker, command } => {
                 self.assert(self.worker == Some(worker), "a command for a process that is gone");

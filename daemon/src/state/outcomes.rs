@@ -9,10 +9,12 @@ use meshkiln_protocol::{
     job::{JobId, StageState},
 };
 
-use super::{Doing, Made, Outputs, State, Stored, Time, steps::find_stage};
+use super::{Doing, Made, Outputs, Run, State, Stored, Time, steps::find_stage};
 use crate::{
     jobs::{Remedy, judge},
-    worker::frames::Failure,
+    main_loop::Device,
+    residency::Why,
+    worker::frames::{Failure, FailureKind},
 };
 
 impl State {
@@ -29,8 +31,24 @@ impl State {
         self.go_on_all(&run.jobs, time, stored);
     }
 
-    pub(super) fn run_failed(&mut self, run_id: u64, failure: &Failure, time: Time, stored: &dyn Stored) {
+    pub(super) fn run_failed(
+        &mut self,
+        run_id: u64,
+        device: &Device,
+        failure: &Failure,
+        time: Time,
+        stored: &dyn Stored,
+    ) {
         let Some(run) = self.end_run(run_id) else { return };
+        if let Some(net) = &run.net {
+            self.residency.used(device, net, time.now);
+            if failure.kind == FailureKind::Panicked {
+                self.residency.let_go(net, Why::Doubt);
+            }
+        }
+        if failure.kind == FailureKind::OutOfMemory && run.net.is_some() {
+            return self.run_out_of_memory(&run, device, failure, time, stored);
+        }
         let (error, remedy) = judge(failure, run.stage);
         match remedy {
             Remedy::Fail => run.jobs.iter().for_each(|&id| self.fail(id, error.clone(), time)),
@@ -39,6 +57,20 @@ impl State {
             Remedy::Remake => run.jobs.iter().for_each(|&id| self.remake(id, &error, time, stored)),
             Remedy::Drop => self.go_on_all(&run.jobs, time, stored),
         }
+    }
+
+    /// A stage with a net: everything is let go and it runs once more, then it is an error.
+    fn run_out_of_memory(&mut self, run: &Run, device: &Device, failure: &Failure, time: Time, stored: &dyn Stored) {
+        if self.once_more_with_room(device, &run.jobs) {
+            for &id in &run.jobs {
+                self.log(id, format!("{}: {}; trying once more with an empty device", run.stage, failure.message));
+            }
+            return self.go_on_all(&run.jobs, time, stored);
+        }
+        self.residency.let_all_go(device, true);
+        self.set_trouble(device, format!("{} ran out of memory: {}", run.stage, failure.message));
+        let (error, _) = judge(failure, run.stage);
+        run.jobs.iter().for_each(|&id| self.fail(id, error.clone(), time));
     }
 
     /// The worker died, hung or panicked in the run of these jobs.
@@ -112,7 +144,7 @@ impl State {
     }
 
     /// An error that may pass: a few more tries, further and further apart.
-    fn try_later(&mut self, id: JobId, error: JobError, time: Time, stored: &dyn Stored) {
+    pub(super) fn try_later(&mut self, id: JobId, error: JobError, time: Time, stored: &dyn Stored) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.errors += 1;
         let Some(&delay) = self.setup.policy.retry_delays.get(job.errors as usize - 1) else {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use meshkiln_models::stage::Engine;
-
-use crate::main_loop::Device;
+use crate::{main_loop::Device, residency::NetPolicy, scheduler::Rules};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -12,6 +10,15 @@ pub struct Policy {
     pub live_jobs: usize,
     /// A class passed over for this long gets one turn.
     pub patience: Duration,
+    /// Jobs that wait for a cold net are passed over no longer than this.
+    pub net_patience: Duration,
+    /// Jobs open for one net before its turn must come; four times as many for all nets.
+    pub open_jobs: usize,
+    /// An idle device waits so long for jobs on their way before it swaps nets.
+    pub linger: Duration,
+    /// Jobs wait no longer than this for memory that others use.
+    pub memory_patience: Duration,
+    pub nets: NetPolicy,
     /// Waits before each further try after an error that may pass; then it is final.
     pub retry_delays: Vec<Duration>,
     /// Each wait is longer or shorter by up to this part of itself, so that jobs
@@ -59,6 +66,11 @@ impl Default for Policy {
         Policy {
             live_jobs: 100_000,
             patience: s(600),
+            net_patience: s(60),
+            open_jobs: 64,
+            linger: s(2),
+            memory_patience: s(600),
+            nets: NetPolicy::default(),
             retry_delays: vec![s(5), s(30), s(120)],
             jitter: 0.2,
             crashes: 3,
@@ -82,6 +94,18 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    pub fn rules(&self) -> Rules {
+        Rules {
+            patience: self.patience,
+            net_patience: self.net_patience,
+            open_jobs: self.open_jobs,
+            linger: self.linger,
+            memory_patience: self.memory_patience,
+        }
+    }
+}
+
 /// Which device runs what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Devices {
@@ -97,8 +121,18 @@ impl Devices {
         Devices { built_in: device.to_owned(), nets: device.to_owned() }
     }
 
-    pub fn of(&self, engine: &Engine) -> &Device {
-        if engine.net.is_some() { &self.nets } else { &self.built_in }
+    /// Nets on `device`. What needs none runs on the CPU beside a device of its own.
+    pub fn with_nets_on(device: &str) -> Devices {
+        let built_in = match device {
+            "cpu" | "fake" => device,
+            other if other.starts_with("fake:") => "fake",
+            _ => "cpu",
+        };
+        Devices { built_in: built_in.to_owned(), nets: device.to_owned() }
+    }
+
+    pub fn of(&self, needs_net: bool) -> &Device {
+        if needs_net { &self.nets } else { &self.built_in }
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Device> {

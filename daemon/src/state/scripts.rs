@@ -19,7 +19,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -34,6 +34,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Counters, Loaded, Outputs, Setup, State, Stored, Time, policy::Policy};
 use crate::{
+    catalogue::Listed,
     jobs::Job,
     main_loop::{Answer, Call, CallId, Effect, Event, Submission, WorkerEnd, WorkerId},
     state::policy::Devices,
@@ -52,7 +53,8 @@ pub fn check_with(show: &[&str], script: &str, expected: Expect) {
 pub fn setup() -> Setup {
     // Without jitter, so that traces show round numbers; the jitter has a test of its own.
     let policy = Policy { jitter: 0.0, ..Policy::default() };
-    Setup { policy, devices: Devices::only("cpu"), generator: "meshkilnd test".to_owned(), seed: 1 }
+    let catalogue = Arc::new(Listed::default());
+    Setup { policy, devices: Devices::only("cpu"), catalogue, generator: "meshkilnd test".to_owned(), seed: 1 }
 }
 
 /// The database as a few maps: what was committed, and nothing else.
@@ -63,6 +65,7 @@ pub struct Memory {
     pub lost: BTreeSet<String>,
     pub queue_paused: bool,
     pub usual: super::UsualTimes,
+    pub measures: super::Measures,
 }
 
 impl Stored for Memory {
@@ -109,6 +112,7 @@ impl Memory {
         }
         self.queue_paused = changes.queue_paused.unwrap_or(self.queue_paused);
         self.usual = state.usual().clone();
+        self.measures = state.measures().clone();
         state.committed();
     }
 
@@ -119,6 +123,7 @@ impl Memory {
             queue_paused: self.queue_paused,
             next_job: self.jobs.keys().next_back().map_or(1, |id| id.0 + 1),
             usual: self.usual.clone(),
+            measures: self.measures.clone(),
             unclean,
         }
     }
@@ -145,6 +150,11 @@ pub fn submission(name: &str, recipe: &str) -> Submission {
         idempotency_key: None,
         watch: None,
     }
+}
+
+/// A stage that ended well and took no memory.
+pub fn done(run: u64, outputs: Outputs, elapsed_ms: u64) -> Report {
+    Report::Done { run, outputs, elapsed_ms, peak_rss_bytes: 1, working_bytes: 0, memory: None }
 }
 
 /// Outputs that depend on nothing but the run's inputs.
@@ -233,7 +243,7 @@ impl<'a> Theatre<'a> {
             if next == beat
                 && let Some(worker) = self.worker.filter(|_| self.beats)
             {
-                self.handle(Event::Worker { worker, report: Report::Heartbeat { rss_bytes: 1 } });
+                self.handle(Event::Worker { worker, report: Report::Heartbeat { rss_bytes: 1, memory: None } });
             }
             if deadline.is_some_and(|at| at <= self.now) {
                 self.handle(Event::Tick);
@@ -264,7 +274,7 @@ impl<'a> Theatre<'a> {
                 let run = self.run.take().expect("a run is going on");
                 let outputs = outputs_of(&run);
                 let elapsed_ms = words.get(1).map_or(1000, |ms| ms.parse().unwrap());
-                self.report(Report::Done { run: run.run, outputs, elapsed_ms, peak_rss_bytes: 1 });
+                self.report(done(run.run, outputs, elapsed_ms));
             }
             "progress" => {
                 let run = self.run.as_ref().expect("a run is going on").run;
@@ -379,7 +389,7 @@ impl<'a> Theatre<'a> {
             Effect::Spawn { worker, .. } => {
                 if self.starts {
                     self.worker = Some(worker);
-                    self.report(Report::Ready { pid: 100 + worker.0 as u32, version: "test".to_owned() });
+                    self.report(Report::Ready { pid: 100 + worker.0 as u32, version: "test".to_owned(), memory: None });
                 } else {
                     self.handle(Event::WorkerNotStarted { worker, error: "no such program".to_owned() });
                 }

@@ -18,9 +18,10 @@ use serde_json::{Value as Json, json};
 
 use super::{Active, Doing, Outputs, Run, State, Stored, Time, workers::Phase};
 use crate::{
+    catalogue::NetId,
     jobs::{Finished, Job},
     main_loop::{Device, Effect},
-    scheduler::Place,
+    scheduler::{Pick, Place},
     worker::frames::{self, Command},
 };
 
@@ -36,6 +37,7 @@ pub(super) enum Turn {
 pub(super) struct Need {
     key: String,
     device: Device,
+    net: Option<NetId>,
     inputs: BTreeMap<String, String>,
     inline: BTreeMap<String, Json>,
 }
@@ -65,23 +67,41 @@ impl State {
     /// Gives work to every free worker.
     pub(super) fn schedule(&mut self, time: Time, stored: &dyn Stored) {
         self.more = None;
-        if !self.may_run() {
+        if self.stopping.is_some() {
             return;
         }
         let mut starts = 0;
         for device in self.workers.keys().cloned().collect::<Vec<_>>() {
-            while self.workers[&device].is_idle() {
+            if self.is_held(&device) {
+                self.free(&device, time);
+                continue;
+            }
+            while self.workers[&device].is_idle() && !self.do_chore(&device, time) {
                 if starts == self.setup.policy.starts_per_turn {
                     self.more = Some(time.now);
                     return;
                 }
-                let Some(id) = self.ready.pick(&device, time.now) else { break };
-                starts += 1;
-                if self.active.contains_key(&id) {
-                    self.go_on(id, Turn::Now, time, stored);
-                } else {
-                    self.start(id, Turn::Now, time, stored);
+                let pick = if self.may_run() { self.pick(&device, time) } else { Pick::Nothing };
+                match pick {
+                    Pick::Job(id) if self.active.contains_key(&id) => self.go_on(id, Turn::Now, time, stored),
+                    Pick::Job(id) => self.start(id, Turn::Now, time, stored),
+                    Pick::Load(net) => {
+                        if !self.bring(&device, &net, time) {
+                            break;
+                        }
+                    }
+                    Pick::GiveUp(net) => self.give_up(&device, &net, time),
+                    Pick::Wait(until) => {
+                        self.more = Some(self.more.map_or(until, |at| at.min(until)));
+                        break;
+                    }
+                    Pick::Nothing => {
+                        if !self.warm_up(&device, time) {
+                            break;
+                        }
+                    }
                 }
+                starts += 1;
             }
         }
     }
@@ -91,12 +111,19 @@ impl State {
         let Some(need) = self.advance(id, time, stored) else { return };
         if let Some(&run) = self.in_flight.get(&need.key) {
             self.join(id, run);
-        } else if turn == Turn::Now && self.workers.get(&need.device).is_some_and(|worker| worker.is_idle()) {
+        } else if turn == Turn::Now && self.can_dispatch(&need) {
             self.dispatch(id, need, time);
-        } else if let Some(job) = self.jobs.get(&id) {
-            let place = Place { device: need.device, class: job.class, client: job.client.clone(), started: true };
+        } else if let (Some(job), Some(active)) = (self.jobs.get(&id), self.active.get(&id)) {
+            let heading = self.heading(job, active.next_step);
+            let (class, client) = (job.class, job.client.clone());
+            let place = Place { device: need.device, class, client, started: true, net: need.net, heading };
             self.ready.push(id, place, time.now);
         }
+    }
+
+    fn can_dispatch(&self, need: &Need) -> bool {
+        let is_idle = self.workers.get(&need.device).is_some_and(|worker| worker.is_idle());
+        is_idle && need.net.as_ref().is_none_or(|net| self.residency.is_warm(&need.device, net))
     }
 
     /// Out of every place where a queued or running job waits.
@@ -135,13 +162,24 @@ impl State {
         active.slots.extend(outputs.iter().filter_map(|(slot, blob)| Some((Slot::find(slot)?, blob.clone()))));
         active.keys.push(key.to_owned());
         active.next_step += 1;
+        active.ran_out = false;
         active.doing = Doing::Ready;
         self.changes.jobs.insert(id);
     }
 
     pub(super) fn device_of(&self, job: &Job, step: usize) -> &Device {
-        let engine = job.plan.steps().get(step).and_then(|step| find_stage(step).engine(step.engine));
-        engine.map_or(&self.setup.devices.built_in, |engine| self.setup.devices.of(engine))
+        self.setup.devices.of(self.net_of(job, step).is_some())
+    }
+
+    /// What this step of its plan needs.
+    pub(super) fn net_of(&self, job: &Job, step: usize) -> Option<&NetId> {
+        let step = job.plan.steps().get(step)?;
+        self.needs.of(step.stage, step.engine)
+    }
+
+    /// The first net that this step or one after it needs.
+    pub(super) fn heading(&self, job: &Job, step: usize) -> Option<NetId> {
+        (step..job.plan.steps().len()).find_map(|step| self.net_of(job, step)).cloned()
     }
 
     /// Tells clients how far it has got, unless they heard a moment ago.
@@ -165,6 +203,10 @@ impl State {
         let times = stages.iter().map(|run| (run.stage.clone(), json!(run.elapsed_ms))).collect();
         if let Some(report) = report.as_object_mut() {
             report.insert("stage_ms".to_owned(), Json::Object(times));
+            let missing = self.jobs.get(&id).map(|job| job.plan.plan.missing_nets()).unwrap_or_default();
+            if !missing.is_empty() {
+                report.insert("missing_nets".to_owned(), json!(missing));
+            }
         }
         report
     }
@@ -183,7 +225,7 @@ impl State {
         }
     }
 
-    fn may_run(&self) -> bool {
+    pub(super) fn may_run(&self) -> bool {
         let writable = self.storage_problem.is_none() && self.damage.is_none();
         writable && !self.queue_paused && self.stopping.is_none()
     }
@@ -217,7 +259,9 @@ impl State {
                 None => stored.result(&need.key),
             };
             let Some(outputs) = outputs else { break Ok(Some(need)) };
-            cached.push(job.plan.steps()[active.next_step].stage);
+            let step = &job.plan.steps()[active.next_step];
+            self.usage.stage(step.stage, step.engine).cached += 1;
+            cached.push(step.stage);
             self.changes.touched.insert(need.key.clone());
             self.step_done(id, &need.key, &outputs, StageState::Cached, 0);
         };
@@ -295,9 +339,10 @@ impl State {
             read.insert(slot, sha256.clone());
             inputs.insert(slot.id().to_owned(), sha256);
         }
-        // No engine has a network yet: weights will be asked of the catalogue here.
-        let key = stage.cache_key(step.engine, &step.settings, &[], &read);
-        Ok(Need { key, device: self.device_of(job, active.next_step).clone(), inputs, inline })
+        let net = self.net_of(job, active.next_step).cloned();
+        let weights = net.as_ref().map_or(Vec::new(), |net| self.setup.catalogue.weights(net));
+        let key = stage.cache_key(step.engine, &step.settings, &weights, &read);
+        Ok(Need { key, device: self.device_of(job, active.next_step).clone(), net, inputs, inline })
     }
 
     fn join(&mut self, id: JobId, run_id: u64) {
@@ -323,11 +368,13 @@ impl State {
             settings: step.settings.clone(),
             inputs: need.inputs,
             inline: need.inline,
+            nets: need.net.iter().map(|net| net.to_string()).collect(),
         });
         let run = Run {
             key: need.key.clone(),
             stage: step.stage,
             engine: step.engine,
+            net: need.net.clone(),
             source_sha256: job.source_sha256.clone(),
             jobs: vec![id],
             started: time.now,
@@ -337,6 +384,9 @@ impl State {
             cancel_by: None,
         };
         worker.phase = Phase::Busy { run: run_id };
+        if let Some(net) = &need.net {
+            self.residency.used(&need.device, net, time.now);
+        }
         active.doing = Doing::Waiting(run_id);
         let worker = worker.id;
         self.in_flight.insert(need.key, run_id);
@@ -391,6 +441,7 @@ impl Active {
             keys: Vec::new(),
             doing: Doing::Ready,
             losses: 0,
+            ran_out: false,
             told_progress: None,
         }
     }

@@ -2,4 +2,6 @@
 
 mod ends;
 mod life;
+mod nets;
 mod order;
+mod yielding;

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Instant};
 use meshkiln_protocol::{
     daemon::{QueueStatus, WorkerState, WorkerStatus},
     job::{JobId, Progress, StageState},
+    net::{DeviceStatus, Net, YieldStatus},
 };
 
-use super::{Active, Doing, State, workers::Phase};
+use super::{Active, Doing, State, usage::Usage, workers::Phase};
 use crate::jobs::Job;
 
 /// A snapshot; never waits for the loop.
@@ -17,6 +18,14 @@ pub struct View {
     pub workers: Vec<WorkerStatus>,
     /// Of running jobs.
     pub progress: BTreeMap<JobId, Progress>,
+    pub devices: Vec<DeviceStatus>,
+    pub nets: Vec<Net>,
+    pub yielded: Option<YieldStatus>,
+    pub usage: Usage,
+    /// What running jobs wait for, when that is not their turn.
+    pub waits: BTreeMap<JobId, String>,
+    /// What every queued job waits for.
+    pub hold: Option<String>,
     /// Why health is not `ok`; empty when it is.
     pub problems: Vec<String>,
     /// Number of the last event.
@@ -54,6 +63,12 @@ impl State {
             queue: self.queue(),
             workers: self.workers.iter().map(|(device, worker)| self.worker_status(device, worker)).collect(),
             progress: self.active.keys().filter_map(|&id| Some((id, self.progress(id, now)?))).collect(),
+            devices: self.workers.keys().map(|device| self.device_status(device)).collect(),
+            nets: self.residency.ids().filter_map(|id| self.net_wire(id, now)).collect(),
+            yielded: self.yield_status(),
+            usage: self.usage.clone(),
+            waits: self.ready.waiting().map(|(id, device, net)| (id, self.net_wait(device, net))).collect(),
+            hold: self.hold_all(),
             problems,
             ..View::default()
         }
@@ -120,6 +135,13 @@ impl State {
         Some(eta.round() as u64)
     }
 
+    fn hold_all(&self) -> Option<String> {
+        if self.queue_paused {
+            return Some("the queue is paused until `meshkiln resume`".to_owned());
+        }
+        self.hold(&self.setup.devices.built_in)
+    }
+
     fn worker_status(&self, device: &str, worker: &super::workers::Worker) -> WorkerStatus {
         let (state, doing) = match &worker.phase {
             Phase::Down { .. } => (WorkerState::Stopped, None),
@@ -128,6 +150,11 @@ impl State {
             Phase::Idle { .. } => (WorkerState::Idle, None),
             Phase::Busy { run } => (WorkerState::Busy, self.runs.get(run).map(|run| self.doing(run))),
             Phase::Killed { why, .. } => (WorkerState::Stopped, Some(why.clone())),
+            Phase::Loading { net, .. } => (WorkerState::Busy, Some(format!("loading `{net}`"))),
+            Phase::Unloading { net, .. } => (WorkerState::Busy, Some(format!("letting go of `{net}`"))),
+            Phase::Recycling { .. } => (WorkerState::Stopped, Some("starting afresh".to_owned())),
+            Phase::Freeing { .. } => (WorkerState::Yielded, Some("leaving".to_owned())),
+            Phase::Away => (WorkerState::Yielded, None),
             Phase::Leaving => (WorkerState::Stopped, Some("leaving".to_owned())),
         };
         WorkerStatus {

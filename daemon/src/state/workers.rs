@@ -3,9 +3,12 @@
 //! A worker that dies or hangs in a stage costs its jobs a crash and is started
 //! again at once. One that does not start is tried again later and later; after
 //! a few failures in a row the breaker opens and health says so.
+//!
+//! A device fault ends the process at once and counts as such a failure. The job
+//! in hand is to blame only while no other job has met the fault as well.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -13,8 +16,10 @@ use meshkiln_protocol::job::JobId;
 
 use super::{Doing, Run, State, Stored, Time, policy::Policy, view::UsualTimes};
 use crate::{
+    catalogue::NetId,
     main_loop::{Device, Effect, WorkerEnd, WorkerId},
-    worker::frames::{Command, Report},
+    residency::Loaded,
+    worker::frames::{Command, Failure, FailureKind, Report},
 };
 
 #[derive(Debug)]
@@ -31,6 +36,10 @@ pub(super) struct Worker {
     /// Within the breaker's window; forgotten when a stage ends well.
     failed_starts: Vec<Instant>,
     last_failure: String,
+    /// What last went wrong with it; forgotten when something goes well.
+    trouble: Option<String>,
+    /// Jobs that met a device fault since something went well.
+    faulted: BTreeSet<JobId>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,18 +62,56 @@ pub(super) enum Phase {
     Busy {
         run: u64,
     },
+    Loading {
+        load: u64,
+        net: NetId,
+        /// It has taken too long then.
+        until: Instant,
+    },
+    Unloading {
+        load: u64,
+        net: NetId,
+        since: Instant,
+    },
+    /// It has been told to leave, so that a fresh one with all the memory can start.
+    Recycling {
+        since: Instant,
+    },
+    /// It has been told to leave, or to die: its device is given away.
+    Freeing {
+        since: Instant,
+    },
+    /// No process, and none is started: its device is given away.
+    Away,
     /// It has been told to die; nothing it says counts any more.
     Killed {
         since: Instant,
         why: String,
         run: Option<u64>,
+        doing: Doomed,
     },
     /// It has been told to leave, at shutdown.
     Leaving,
 }
 
+/// What a killed worker was doing beside runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Doomed {
+    Loading,
+    /// Its device had failed.
+    Faulty,
+    Other,
+}
+
 /// A killed process that is not gone after this long never will be: go on without it.
 const GONE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Phase {
+    /// Its end now would be the fault of the net that is being loaded.
+    pub fn is_at_fault(&self) -> bool {
+        matches!(self, Phase::Loading { .. } | Phase::Killed { doing: Doomed::Loading, .. })
+    }
+}
 
 impl Worker {
     pub fn new(now: Instant) -> Worker {
@@ -78,6 +125,8 @@ impl Worker {
             heard: now,
             failed_starts: Vec::new(),
             last_failure: String::new(),
+            trouble: None,
+            faulted: BTreeSet::new(),
         }
     }
 
@@ -86,13 +135,16 @@ impl Worker {
     }
 
     pub fn is_alive(&self) -> bool {
-        !matches!(self.phase, Phase::Down { .. } | Phase::Broken { .. })
+        !matches!(self.phase, Phase::Down { .. } | Phase::Broken { .. } | Phase::Away)
     }
 
     pub fn problem(&self, device: &str) -> Option<String> {
-        let Phase::Broken { .. } = self.phase else { return None };
+        let Phase::Broken { .. } = self.phase else {
+            return self.trouble.as_ref().map(|trouble| format!("worker `{device}`: {trouble}"));
+        };
         let n = self.failed_starts.len();
-        Some(format!("worker `{device}` did not start {n} times in a row, the last time: {}", self.last_failure))
+        let what = if self.faulted.is_empty() { "did not start" } else { "failed" };
+        Some(format!("worker `{device}` {what} {n} times in a row, the last time: {}", self.last_failure))
     }
 
     /// When something has to be done about it though it says nothing.
@@ -110,8 +162,11 @@ impl Worker {
                 }
                 None => Some(silent),
             },
+            Phase::Loading { until, .. } => Some(silent.min(*until)),
+            Phase::Unloading { since, .. } => Some(silent.min(*since + policy.nets.load_timeout)),
+            Phase::Recycling { since } | Phase::Freeing { since } => Some(*since + policy.leave_grace),
             Phase::Killed { since, .. } => Some(*since + GONE_TIMEOUT),
-            Phase::Leaving => None,
+            Phase::Leaving | Phase::Away => None,
         }
     }
 }
@@ -120,27 +175,47 @@ impl State {
     pub(super) fn hear(&mut self, worker: WorkerId, report: Report, time: Time, stored: &dyn Stored) {
         let Some(device) = self.device_with(worker) else { return };
         let Some(found) = self.workers.get_mut(&device) else { return };
-        if matches!(found.phase, Phase::Killed { .. } | Phase::Leaving) {
+        if matches!(
+            found.phase,
+            Phase::Killed { .. } | Phase::Leaving | Phase::Recycling { .. } | Phase::Freeing { .. } | Phase::Away
+        ) {
             return;
         }
         found.heard = time.now;
         match report {
-            Report::Ready { pid, version: _ } => {
+            Report::Ready { pid, version: _, memory } => {
                 found.pid = Some(pid);
                 if let Phase::Starting { .. } = found.phase {
                     found.phase = Phase::Idle { since: time.now, trimmed: false };
+                    self.residency.ready(&device, memory);
                 }
             }
-            Report::Heartbeat { rss_bytes } => found.rss_bytes = Some(rss_bytes),
+            Report::Heartbeat { rss_bytes, memory } => {
+                found.rss_bytes = Some(rss_bytes);
+                match found.phase {
+                    Phase::Idle { .. } => self.residency.idle_reading(&device, memory),
+                    _ => self.residency.busy_reading(&device, memory),
+                }
+            }
+            Report::Loaded { load, bytes, peak_bytes, elapsed_ms, memory } => {
+                self.loaded(&device, &Loaded { load, bytes, peak_bytes, elapsed_ms, memory }, time);
+            }
+            Report::LoadFailed { load, failure, memory } => {
+                self.load_failed(&device, load, &failure, memory, time, stored);
+            }
+            Report::Unloaded { load, memory } => self.unloaded(&device, load, memory, time),
             Report::Progress { run, done, total } => self.run_progressed(run, done, total, time),
-            Report::Done { run, outputs, elapsed_ms, peak_rss_bytes: _ } => {
+            Report::Done { run, outputs, elapsed_ms, peak_rss_bytes: _, working_bytes, memory } => {
                 if self.set_idle(&device, run, time.now) {
+                    self.works(&device);
+                    self.residency.idle_reading(&device, memory);
+                    self.measure_run(&device, run, elapsed_ms, working_bytes, time.now);
                     self.run_done(run, outputs, elapsed_ms, time, stored);
                 }
             }
             Report::Failed { run, failure } => {
                 if self.set_idle(&device, run, time.now) {
-                    self.run_failed(run, &failure, time, stored);
+                    self.ended_badly(&device, run, &failure, time, stored);
                 }
             }
         }
@@ -163,6 +238,7 @@ impl State {
 
     /// Whatever is due by now.
     pub(super) fn expire(&mut self, time: Time, stored: &dyn Stored) {
+        self.expire_yield(time);
         self.wake_delayed(time, stored);
         for device in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.expire_worker(&device, time, stored);
@@ -209,7 +285,7 @@ impl State {
         self.in_flight.clear();
         for worker in self.workers.values_mut() {
             let effect = match worker.phase {
-                Phase::Down { .. } | Phase::Broken { .. } => continue,
+                Phase::Down { .. } | Phase::Broken { .. } | Phase::Away => continue,
                 Phase::Idle { .. } => Effect::Send { worker: worker.id, command: Command::Exit },
                 _ => Effect::Kill { worker: worker.id },
             };
@@ -231,16 +307,12 @@ impl State {
         }
         let silent = worker.heard + policy.heartbeat_timeout <= now;
         let why = match &mut worker.phase {
-            Phase::Down { .. } | Phase::Broken { .. } => {
-                if self.stopping.is_none() {
-                    self.spawn(device, now);
-                }
-                return;
-            }
+            Phase::Down { .. } | Phase::Broken { .. } => return self.spawn_unless_held(device, now),
             Phase::Killed { why, .. } => {
                 let why = why.clone();
                 return self.lost(device, &why, time, stored);
             }
+            Phase::Recycling { .. } | Phase::Freeing { .. } => return self.kill_leaving(device, now),
             Phase::Idle { trimmed, .. } if !silent => {
                 *trimmed = true;
                 let trim = Effect::Send { worker: worker.id, command: Command::Trim };
@@ -260,7 +332,9 @@ impl State {
                 }
                 None => "it works on nothing we know".to_owned(),
             },
-            Phase::Idle { .. } | Phase::Leaving => return,
+            Phase::Loading { net, .. } => format!("loading `{net}` takes too long"),
+            Phase::Unloading { net, .. } => format!("it did not let go of `{net}`"),
+            Phase::Idle { .. } | Phase::Leaving | Phase::Away => return,
         };
         self.kill(device, why, now);
     }
@@ -280,12 +354,17 @@ impl State {
 
     fn kill(&mut self, device: &Device, why: String, now: Instant) {
         let Some(worker) = self.workers.get_mut(device) else { return };
-        let run = match worker.phase {
-            Phase::Busy { run } => Some(run),
-            _ => None,
+        let (run, doing) = match worker.phase {
+            Phase::Busy { run } => (Some(run), Doomed::Other),
+            Phase::Loading { .. } => (None, Doomed::Loading),
+            _ => (None, Doomed::Other),
         };
         tracing::warn!("worker `{device}` is killed: {why}");
-        worker.phase = Phase::Killed { since: now, why, run };
+        // To stop at a cancel, whatever it takes, is no trouble.
+        if !run.and_then(|run| self.runs.get(&run)).is_some_and(|run| run.cancel_by.is_some()) {
+            worker.trouble = Some(format!("it was killed: {why}"));
+        }
+        worker.phase = Phase::Killed { since: now, why, run, doing };
         self.out.push(Effect::Kill { worker: worker.id });
     }
 
@@ -300,19 +379,108 @@ impl State {
         };
         worker.pid = None;
         worker.rss_bytes = None;
-        worker.phase = Phase::Down { until: time.now };
+        self.nets_lost(device, &how, time);
+        let Some(worker) = self.workers.get_mut(device) else { return };
+        let phase = std::mem::replace(&mut worker.phase, Phase::Down { until: time.now });
         if self.stopping.as_ref().is_some_and(|stopping| stopping.leaving.is_some()) {
             return;
         }
-        tracing::warn!("worker `{device}` is gone: {how}");
+        match phase {
+            Phase::Freeing { .. } => {
+                worker.phase = Phase::Away;
+                if self.yielded.is_none() {
+                    worker.phase = Phase::Down { until: time.now };
+                }
+                return self.tell_yield();
+            }
+            Phase::Recycling { .. } => return self.spawn_unless_held(device, time.now),
+            _ => tracing::warn!("worker `{device}` is gone: {how}"),
+        }
         match run.and_then(|run| self.end_run(run)) {
             Some(run) => {
                 self.crashed(&run.jobs, run.stage, &how, time, stored);
-                if self.stopping.is_none() {
-                    self.spawn(device, time.now);
-                }
+                self.spawn_unless_held(device, time.now);
             }
+            None if phase.is_at_fault() => self.spawn_unless_held(device, time.now),
             None => self.start_failed(device, how, time.now),
+        }
+    }
+
+    /// Unless it is to be down.
+    fn spawn_unless_held(&mut self, device: &Device, now: Instant) {
+        if self.stopping.is_none() && !self.is_held(device) {
+            self.spawn(device, now);
+        }
+    }
+
+    /// It was told to leave and has not.
+    fn kill_leaving(&mut self, device: &Device, now: Instant) {
+        let Some(worker) = self.workers.get_mut(device) else { return };
+        if let Phase::Recycling { since } | Phase::Freeing { since } = &mut worker.phase {
+            *since = now;
+        }
+        self.out.push(Effect::Kill { worker: worker.id });
+    }
+
+    /// Something went well there.
+    pub(super) fn works(&mut self, device: &Device) {
+        let Some(worker) = self.workers.get_mut(device) else { return };
+        worker.failed_starts.clear();
+        worker.faulted.clear();
+        worker.trouble = None;
+    }
+
+    pub(super) fn set_trouble(&mut self, device: &Device, trouble: String) {
+        if let Some(worker) = self.workers.get_mut(device) {
+            worker.trouble = Some(trouble);
+        }
+    }
+
+    /// The device cannot be used any more by this process: it has to go.
+    pub(super) fn device_failed(&mut self, device: &Device, message: &str, time: Time) {
+        self.kill(device, format!("the device failed: {message}"), time.now);
+        if let Some(worker) = self.workers.get_mut(device)
+            && let Phase::Killed { doing, .. } = &mut worker.phase
+        {
+            *doing = Doomed::Faulty;
+        }
+    }
+
+    /// A stage has failed, on a device that works or not.
+    fn ended_badly(&mut self, device: &Device, run: u64, failure: &Failure, time: Time, stored: &dyn Stored) {
+        if let Some(run) = self.runs.get(&run) {
+            self.usage.stage(run.stage, run.engine).failures += 1;
+        }
+        if failure.kind != FailureKind::DeviceFault {
+            if let Some(worker) = self.workers.get_mut(device) {
+                worker.failed_starts.clear();
+            }
+            return self.run_failed(run, device, failure, time, stored);
+        }
+        self.device_failed(device, &failure.message, time);
+        let Some(run) = self.end_run(run) else { return };
+        let Some(worker) = self.workers.get_mut(device) else { return };
+        worker.faulted.extend(&run.jobs);
+        if worker.faulted.len() > run.jobs.len().max(1) {
+            for &id in &run.jobs {
+                self.log(id, format!("{}: queued again: the device fails for other jobs too", run.stage));
+                self.requeue(id, Some(self.setup.policy.crash_delay), time, stored);
+            }
+        } else {
+            self.crashed(&run.jobs, run.stage, &failure.message, time, stored);
+        }
+    }
+
+    fn measure_run(&mut self, device: &Device, run: u64, elapsed_ms: u64, working_bytes: u64, now: Instant) {
+        let Some(run) = self.runs.get(&run) else { return };
+        let count = self.usage.stage(run.stage, run.engine);
+        count.runs += 1;
+        count.run_ms += elapsed_ms;
+        count.peak_bytes = count.peak_bytes.max(working_bytes);
+        if let Some(net) = &run.net {
+            self.residency.used(device, net, now);
+            self.residency.worked(device, net, working_bytes);
+            self.changes.measured.insert((device.clone(), net.clone()));
         }
     }
 
@@ -338,7 +506,6 @@ impl State {
         let answered = worker.phase == Phase::Busy { run };
         if answered {
             worker.phase = Phase::Idle { since: now, trimmed: false };
-            worker.failed_starts.clear();
         }
         answered
     }

@@ -30,6 +30,7 @@ use serde_json::Value as Json;
 use crate::{
     jobs::Job,
     main_loop::Refusal,
+    residency::{Measured, Measures},
     state::{Loaded, Outputs, Stored, view::UsualTimes},
     worker::frames::Output,
 };
@@ -189,6 +190,19 @@ impl Store {
         let mut times = self.conn.prepare("SELECT stage, engine, usual_ms FROM stage_times")?;
         let times = times.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
         loaded.usual = UsualTimes(times.collect::<rusqlite::Result<_>>()?);
+        let mut measures =
+            self.conn.prepare("SELECT device, net, resident_bytes, working_bytes, load_ms FROM net_measures")?;
+        let measures = measures.query_map([], |row| {
+            let key = (row.get(0)?, row.get::<_, String>(1)?.into());
+            let [resident_bytes, working_bytes, load_ms] = [2, 3, 4].map(|at| row.get::<_, i64>(at));
+            let measured = Measured {
+                resident_bytes: resident_bytes? as u64,
+                working_bytes: working_bytes? as u64,
+                load_ms: load_ms? as u64,
+            };
+            Ok((key, measured))
+        })?;
+        loaded.measures = Measures(measures.collect::<rusqlite::Result<_>>()?);
         Ok(loaded)
     }
 }

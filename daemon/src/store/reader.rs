@@ -217,6 +217,10 @@ fn event_in(row: &Row) -> rusqlite::Result<Event> {
 fn overlay(conn: &Connection, jobs: &mut [Job], view: &View) -> rusqlite::Result<()> {
     for job in jobs.iter_mut().filter(|job| job.state == JobState::Running) {
         job.progress = view.progress.get(&job.id).cloned();
+        job.waits_for = view.waits.get(&job.id).cloned();
+    }
+    for job in jobs.iter_mut().filter(|job| job.state == JobState::Queued) {
+        job.waits_for = view.hold.clone();
     }
     if jobs.iter().all(|job| job.state != JobState::Queued) {
         return Ok(());

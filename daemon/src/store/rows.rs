@@ -109,6 +109,7 @@ pub(super) fn wire_job(row: &Row) -> rusqlite::Result<wire::Job> {
         stages: stages_in(row)?,
         progress: None,
         position: None,
+        waits_for: None,
         error: json_of(row, "error")?,
         asset_sha256: row.get("asset_sha256")?,
         report: json_of(row, "report")?,

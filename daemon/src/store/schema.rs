@@ -9,7 +9,7 @@ use super::StoreError;
 
 /// Each entry takes a database from version `index` to `index + 1`. Entries are
 /// only ever appended.
-const MIGRATIONS: &[&str] = &[V1];
+const MIGRATIONS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 -- Numbers by name: next_job, seq_reserved, events_trimmed, queue_paused, clean.
@@ -101,6 +101,18 @@ CREATE TABLE stage_times (
     engine TEXT NOT NULL,
     usual_ms REAL NOT NULL,
     PRIMARY KEY (stage, engine)
+) STRICT, WITHOUT ROWID;
+";
+
+const V2: &str = "
+-- What nets were measured to take.
+CREATE TABLE net_measures (
+    device TEXT NOT NULL,
+    net TEXT NOT NULL,
+    resident_bytes INTEGER NOT NULL,
+    working_bytes INTEGER NOT NULL,
+    load_ms INTEGER NOT NULL,
+    PRIMARY KEY (device, net)
 ) STRICT, WITHOUT ROWID;
 ";
 

@@ -25,6 +25,7 @@ use super::*;
 use crate::{
     jobs::{Finished, SharedPlan},
     main_loop::Submission,
+    residency::Measures,
     state::{Changes, Made, view::View},
 };
 
@@ -93,6 +94,7 @@ impl Bench {
             jobs: jobs.to_vec(),
             next_job: jobs.iter().map(|job| job.id.0 + 1).max().unwrap_or(1),
             usual: &self.usual,
+            measures: &Measures::default(),
             events,
             logs,
         })
@@ -119,6 +121,7 @@ impl Bench {
                 jobs: Vec::new(),
                 next_job: 1,
                 usual: &self.usual,
+                measures: &Measures::default(),
                 events: &[],
                 logs: &[],
             })

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     jobs::{Job, SharedPlan},
+    residency::Measures,
     state::{Changes, view::UsualTimes},
 };
 
@@ -28,6 +29,7 @@ pub struct Writes<'a> {
     pub jobs: Vec<&'a Job>,
     pub next_job: u64,
     pub usual: &'a UsualTimes,
+    pub measures: &'a Measures,
     /// Progress events among them get a number, but no row.
     pub events: &'a [Event],
     pub logs: &'a [(JobId, String)],
@@ -101,6 +103,7 @@ impl Writes<'_> {
             && changes.touched.is_empty()
             && changes.forgotten.is_empty()
             && changes.usual.is_empty()
+            && changes.measured.is_empty()
             && changes.queue_paused.is_none()
             && changes.clear.is_empty()
             && !self.events.iter().any(has_row)
@@ -253,6 +256,16 @@ fn write_results(tx: &Transaction, writes: &Writes) -> rusqlite::Result<()> {
         let usual = writes.usual.of(stage, engine);
         tx.prepare_cached("INSERT OR REPLACE INTO stage_times VALUES (?1, ?2, ?3)")?
             .execute(params![stage, engine, usual])?;
+    }
+    for (device, net) in &changes.measured {
+        let Some(measured) = writes.measures.of(device, net) else { continue };
+        tx.prepare_cached("INSERT OR REPLACE INTO net_measures VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            device,
+            &**net,
+            measured.resident_bytes as i64,
+            measured.working_bytes as i64,
+            measured.load_ms as i64
+        ])?;
     }
     Ok(())
 }

@@ -52,6 +52,7 @@ struct Service {
     blobs: BlobStore,
     queue: Box<dyn Queue>,
     find: FindRecipe,
+    has_net: HasNet,
     times: Times,
     watches: BTreeMap<WatchId, Watched>,
 }
@@ -62,11 +63,12 @@ pub fn start(
     blobs: BlobStore,
     queue: Box<dyn Queue>,
     find: FindRecipe,
+    has_net: HasNet,
     times: Times,
 ) -> io::Result<(WatchHandle, JoinHandle<()>)> {
     let (sender, inbox) = sync_channel(INBOX);
     let handle = WatchHandle::new(sender.clone());
-    let mut service = Service { inbox, sender, table, blobs, queue, find, times, watches: BTreeMap::new() };
+    let mut service = Service { inbox, sender, table, blobs, queue, find, has_net, times, watches: BTreeMap::new() };
     let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || {
         match service.table.watches() {
             Ok(rows) => rows.into_iter().for_each(|row| service.open(row)),
@@ -283,7 +285,7 @@ impl Service {
         }
         let mut planned: Vec<(PathBuf, Known, Submission)> = Vec::with_capacity(contents.len());
         for (rel, stat, generation, bytes) in &contents {
-            let plan = match watched.plan_for(rel, &self.find) {
+            let plan = match watched.plan_for(rel, &self.find, &*self.has_net) {
                 Ok(plan) => plan,
                 Err(_) => {
                     watched.reconciler.postpone(rel, Instant::now());

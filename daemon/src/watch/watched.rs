@@ -291,7 +291,7 @@ impl Watched {
             self.complain(rel, format!("has {} bytes, more than {MAX_FILE_BYTES}: not fired", stat.bytes));
             return (stat, Found::Refused, Vec::new());
         }
-        if self.plan_for(rel, find).is_err() {
+        if self.plan_for(rel, find, &|_| false).is_err() {
             return (stat, Found::Later, Vec::new());
         }
         let mut bytes = Vec::with_capacity(stat.bytes as usize);
@@ -315,9 +315,14 @@ impl Watched {
         (stat, found, bytes)
     }
 
-    pub(super) fn plan_for(&self, rel: &Path, find: &FindRecipe) -> Result<Plan, String> {
+    pub(super) fn plan_for(
+        &self,
+        rel: &Path,
+        find: &FindRecipe,
+        has_net: &dyn Fn(&str) -> bool,
+    ) -> Result<Plan, String> {
         let recipe = self.rules.recipe_for(rel, &self.row.recipe, find)?;
-        recipe.plan(&|_| false).map_err(|e| e.to_string())
+        recipe.plan(has_net).map_err(|e| e.to_string())
     }
 
     /// The place of the picture's asset, from now on its own.

@@ -1,4 +1,4 @@
-//! The worker process: `meshkilnd worker --device DEVICE --blobs DIR`.
+//! The worker process: `meshkilnd worker --device DEVICE --blobs DIR --nets DIR`.
 //!
 //! In come `Command`s on stdin, out go `Report`s on stdout and nothing else.
 //! Three threads: this one reads commands, so that a cancel is seen while a
@@ -30,8 +30,10 @@ use meshkiln_models::{
 
 use super::{
     execute::Stages,
-    fake::Fake,
+    fake::{self, Fake, FakeMemory},
     frames::{Command, Failure, FailureKind, Output, Report, Run, read_frame, write_frame},
+    memory::{self, Gauge, Measuring},
+    stored::Stored,
     process,
 };
 use crate::store::blobs::BlobStore;
@@ -49,6 +51,12 @@ pub trait Runner: Send {
     /// Outputs by slot id, durable in the blob store.
     fn run(&mut self, running: &Running) -> Result<BTreeMap<String, Output>, Failure>;
 
+    /// Brings a net into the device's memory, under the name of this load.
+    fn load(&mut self, load: u64, net: &str) -> Result<(), Failure>;
+
+    /// Lets go of what this load brought, if it is there.
+    fn unload(&mut self, load: u64, net: &str);
+
     /// Lets go of whatever is only kept to be quicker.
     fn trim(&mut self);
 
@@ -57,6 +65,9 @@ pub trait Runner: Send {
         Some(report)
     }
 }
+
+/// Of a worker whose device failed (EX_SOFTWARE in sysexits.h).
+const EXIT_DEVICE_FAULT: i32 = 70;
 
 /// One run, and its ties to the outside.
 pub struct Running<'a> {
@@ -69,13 +80,15 @@ pub struct Running<'a> {
 /// The way out: whole frames, from any thread.
 pub struct Pipe {
     frames: Mutex<File>,
+    gauge: Arc<dyn Gauge>,
     /// The fake stops its heartbeat, or pretends to use memory.
     pub muted: AtomicBool,
     pub pretended_bytes: AtomicU64,
 }
 
-pub fn main(device: &str, blobs: &Path) -> ExitCode {
-    match serve(device, blobs) {
+/// `nets` is the folder of all weights.
+pub fn main(device: &str, blobs: &Path, nets: &Path) -> ExitCode {
+    match serve(device, blobs, nets) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("worker for {device} cannot go on: {e}");
@@ -84,21 +97,29 @@ pub fn main(device: &str, blobs: &Path) -> ExitCode {
     }
 }
 
-fn serve(device: &str, blobs: &Path) -> io::Result<()> {
+fn serve(device: &str, blobs: &Path, nets: &Path) -> io::Result<()> {
     process::leave_with_parent()?;
     process::guard_memory(device);
+    let pretended = fake::is_fake(device).then(|| Arc::new(FakeMemory::from_env()));
     let pipe = Arc::new(Pipe {
         frames: Mutex::new(process::take_stdout()?),
+        gauge: match &pretended {
+            Some(pretended) => pretended.clone(),
+            None => memory::gauge(device),
+        },
         muted: AtomicBool::new(false),
         pretended_bytes: AtomicU64::new(0),
     });
     let blobs = BlobStore::open(blobs)?;
-    let mut runner: Box<dyn Runner> = match device {
-        "cpu" => Box::new(Stages::new(blobs)),
-        "fake" => Box::new(Fake::start(blobs, pipe.clone())?),
-        other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no device `{other}` in this build"))),
+    let mut runner: Box<dyn Runner> = match (device, pretended) {
+        (_, None) => Box::new(Stages::new(blobs, Box::new(Stored::on(device, nets)?))),
+        (_, Some(pretended)) => Box::new(Fake::start(blobs, pipe.clone(), pretended)?),
     };
-    pipe.send(&Report::Ready { pid: std_process::id(), version: env!("CARGO_PKG_VERSION").to_owned() });
+    pipe.send(&Report::Ready {
+        pid: std_process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        memory: pipe.gauge.read(),
+    });
 
     let beating = pipe.clone();
     thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
@@ -132,6 +153,14 @@ fn obey(waiting: &SyncSender<Work>, pipe: &Pipe, tokens: &Tokens) -> io::Result<
                     tokens.remove(id);
                 }
             }
+            Command::Load { load, net } => {
+                if let Err(TrySendError::Full(_)) = waiting.try_send(Work::Load { load, net }) {
+                    let failure = internal(format!("{WAITING_RUNS} runs are waiting already"));
+                    pipe.send(&Report::LoadFailed { load, failure, memory: None });
+                }
+            }
+            // One that is not answered: the daemon loses its patience.
+            Command::Unload { load, net } => drop(waiting.try_send(Work::Unload { load, net })),
             Command::Cancel { run } => tokens.cancel(run),
             // Nothing to give back while work is waiting.
             Command::Trim => drop(waiting.try_send(Work::Trim)),
@@ -144,6 +173,8 @@ fn obey(waiting: &SyncSender<Work>, pipe: &Pipe, tokens: &Tokens) -> io::Result<
 
 enum Work {
     Run(Run),
+    Load { load: u64, net: String },
+    Unload { load: u64, net: String },
     Trim,
 }
 
@@ -154,13 +185,46 @@ fn run_stages(runner: &mut dyn Runner, work: Receiver<Work>, pipe: &Pipe, tokens
                 runner.trim();
                 process::give_memory_back();
             }
+            Work::Load { load, net } => pipe.send_last(&load_one(runner, load, &net, pipe)),
+            Work::Unload { load, net } => {
+                runner.unload(load, &net);
+                process::give_memory_back();
+                pipe.send(&Report::Unloaded { load, memory: pipe.gauge.read() });
+            }
             Work::Run(run) => {
                 let report = run_one(runner, &run, pipe, tokens.token(run.run));
                 tokens.remove(run.run);
                 if let Some(report) = runner.last_word(report) {
-                    pipe.send(&report);
+                    pipe.send_last(&report);
                 }
             }
+        }
+    }
+}
+
+fn load_one(runner: &mut dyn Runner, load: u64, net: &str, pipe: &Pipe) -> Report {
+    let started = Instant::now();
+    let measuring = Measuring::begin(&*pipe.gauge);
+    let result = catch_unwind(AssertUnwindSafe(|| runner.load(load, net))).unwrap_or_else(|panic| {
+        runner.unload(load, net);
+        let message = format!("loading `{net}` panicked: {}", panic_text(&*panic));
+        Err(Failure { kind: FailureKind::Panicked, ..internal(message) })
+    });
+    match result {
+        Ok(()) => {
+            process::give_memory_back();
+            let taken = measuring.end();
+            Report::Loaded {
+                load,
+                bytes: taken.bytes,
+                peak_bytes: taken.peak_bytes,
+                elapsed_ms: millis(started),
+                memory: pipe.gauge.read(),
+            }
+        }
+        Err(failure) => {
+            process::give_memory_back();
+            Report::LoadFailed { load, failure, memory: pipe.gauge.read() }
         }
     }
 }
@@ -168,6 +232,7 @@ fn run_stages(runner: &mut dyn Runner, work: Receiver<Work>, pipe: &Pipe, tokens
 fn run_one(runner: &mut dyn Runner, run: &Run, pipe: &Pipe, cancel: CancelToken) -> Report {
     let started = Instant::now();
     process::reset_peak_rss();
+    let measuring = Measuring::begin(&*pipe.gauge);
     let Some(stage) = stage::find(&run.stage) else {
         let failure = internal(format!("this worker knows no stage `{}`", run.stage));
         return Report::Failed { run: run.run, failure };
@@ -189,11 +254,17 @@ fn run_one(runner: &mut dyn Runner, run: &Run, pipe: &Pipe, cancel: CancelToken)
         Ok(outputs) => Report::Done {
             run: run.run,
             outputs,
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: millis(started),
             peak_rss_bytes: process::peak_rss_bytes().saturating_add(pipe.pretended_bytes.load(Ordering::Relaxed)),
+            working_bytes: measuring.end().peak_bytes,
+            memory: pipe.gauge.read(),
         },
         Err(failure) => Report::Failed { run: run.run, failure },
     }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 pub fn internal(message: String) -> Failure {
@@ -215,6 +286,16 @@ impl Pipe {
         }
     }
 
+    /// The answer to work. After a device fault it is the last word: nothing more can be done here.
+    fn send_last(&self, report: &Report) {
+        self.send(report);
+        if let Report::Failed { failure, .. } | Report::LoadFailed { failure, .. } = report
+            && failure.kind == FailureKind::DeviceFault
+        {
+            std_process::exit(EXIT_DEVICE_FAULT);
+        }
+    }
+
     /// For the fake's tricks: what `send` writes to.
     pub fn raw(&self) -> MutexGuard<'_, File> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
@@ -223,7 +304,8 @@ impl Pipe {
     fn beat(&self) {
         if !self.muted.load(Ordering::Relaxed) {
             let pretended = self.pretended_bytes.load(Ordering::Relaxed);
-            self.send(&Report::Heartbeat { rss_bytes: process::rss_bytes().saturating_add(pretended) });
+            let rss_bytes = process::rss_bytes().saturating_add(pretended);
+            self.send(&Report::Heartbeat { rss_bytes, memory: self.gauge.read() });
         }
     }
 }

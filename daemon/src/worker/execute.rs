@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use meshkiln_models::{
     StageError, StageErrorKind,
     cx::StageCx,
-    nets::NoNets,
     slot::{Asset, Slot, Value},
 };
 
 use super::{
     child::{Runner, Running, internal},
     frames::{Failure, FailureKind, Output, Run},
+    nets::{NetStore, WarmNets},
 };
 use crate::{
     durable,
@@ -28,14 +28,16 @@ const KEPT_BYTES: usize = 256 << 20;
 pub struct Stages {
     blobs: BlobStore,
     kept: Kept,
+    store: Box<dyn NetStore>,
+    nets: WarmNets,
 }
 
 impl Stages {
-    pub fn new(blobs: BlobStore) -> Self {
-        Self { blobs, kept: Kept::new(KEPT_BYTES) }
+    pub fn new(blobs: BlobStore, store: Box<dyn NetStore>) -> Self {
+        Self { blobs, kept: Kept::new(KEPT_BYTES), store, nets: WarmNets::default() }
     }
 
-    fn load(&mut self, run: &Run) -> Result<Asset, Failure> {
+    fn load_inputs(&mut self, run: &Run) -> Result<Asset, Failure> {
         let mut asset = Asset::default();
         for (id, sha256) in &run.inputs {
             let (slot, digest) = (slot(id)?, digest(sha256)?);
@@ -63,8 +65,16 @@ impl Runner for Stages {
         if stage.engine(&run.engine).is_none() {
             return Err(internal(format!("stage `{}` has no engine `{}`", stage.id, run.engine)));
         }
-        let mut asset = self.load(run)?;
-        let cx = StageCx { engine: &run.engine, settings: &run.settings, cancel: cancel.clone(), progress: *progress, nets: &NoNets };
+        self.nets.check(&run.nets)?;
+        let mut asset = self.load_inputs(run)?;
+        let given = self.nets.given(&run.nets, &*self.store);
+        let cx = StageCx {
+            engine: &run.engine,
+            settings: &run.settings,
+            cancel: cancel.clone(),
+            progress: *progress,
+            nets: &given,
+        };
         cx.check_cancel().map_err(failure)?;
         (stage.run)(&cx, &mut asset).map_err(failure)?;
 
@@ -85,6 +95,14 @@ impl Runner for Stages {
             self.kept.insert(*slot, digest(&outputs[slot.id()].sha256)?, kept);
         }
         Ok(outputs)
+    }
+
+    fn load(&mut self, load: u64, net: &str) -> Result<(), Failure> {
+        self.nets.load(load, net, &mut *self.store)
+    }
+
+    fn unload(&mut self, load: u64, net: &str) {
+        self.nets.unload(load, net);
     }
 
     fn trim(&mut self) {

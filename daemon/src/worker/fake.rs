@@ -34,8 +34,10 @@
 //!
 //! `MESHKILN_FAKE_DIR` names a folder that keeps what happened `once`. Its file
 //! `worker`, where there is one, holds such lines without a stage (`sleep 500ms`,
-//! `crash exit`, `garbage`) for the start of the process.
+//! `crash exit`, `garbage`) for the start of the process. Its file `nets` says what
+//! memory the device pretends to have, and which nets: see fake/nets.rs.
 
+mod nets;
 mod script;
 
 use std::{
@@ -62,20 +64,27 @@ use super::{
     frames::{Failure, FailureKind, Output, Report},
 };
 use crate::store::blobs::BlobStore;
+pub use nets::{FakeMemory, catalogue};
 use script::{Action, Crash, Directive, Lie, Script, is_directive};
+
+/// `fake`, or `fake:0` beside a `fake` that does what needs no net.
+pub fn is_fake(device: &str) -> bool {
+    device == "fake" || device.starts_with("fake:")
+}
 
 pub struct Fake {
     blobs: BlobStore,
     pipe: Arc<Pipe>,
     memory: Option<PathBuf>,
+    pretended: Arc<FakeMemory>,
     lie: Option<Lie>,
 }
 
 impl Fake {
-    pub fn start(blobs: BlobStore, pipe: Arc<Pipe>) -> io::Result<Fake> {
+    pub fn start(blobs: BlobStore, pipe: Arc<Pipe>, pretended: Arc<FakeMemory>) -> io::Result<Fake> {
         let memory = env::var_os("MESHKILN_FAKE_DIR").map(PathBuf::from);
         let start = memory.as_ref().and_then(|dir| fs::read_to_string(dir.join("worker")).ok()).unwrap_or_default();
-        let mut fake = Fake { blobs, pipe, memory, lie: None };
+        let mut fake = Fake { blobs, pipe, memory, pretended, lie: None };
         for line in start.lines().filter(|line| is_directive(line)) {
             let directive = Directive::parse(line).map_err(io::Error::other)?;
             let happened = fake.happened(&directive, "worker", line).map_err(|e| io::Error::other(e.message))?;
@@ -168,21 +177,10 @@ impl Fake {
         }
         check()
     }
-}
 
-impl Runner for Fake {
-    fn run(&mut self, Running { run, stage, cancel, progress }: &Running) -> Result<BTreeMap<String, Output>, Failure> {
-        self.lie = None;
-        let mut script = None;
-        for read in stage.sees() {
-            if let Some(sha256) = run.inputs.get(read.id()) {
-                let bytes = read_input(&self.blobs, read, digest(sha256)?)?;
-                script = script.or_else(|| Some(Script::find(sha256, &bytes)));
-            }
-        }
-        for id in run.inputs.keys() {
-            slot(id)?;
-        }
+    /// What the source says about this stage, and what it then leaves.
+    fn run_script(&mut self, running: &Running, script: Option<Script>) -> Result<BTreeMap<String, Output>, Failure> {
+        let Running { run, stage, cancel, progress } = running;
         let script = script.ok_or_else(|| internal(format!("stage `{}` was given nothing to read", stage.id)))?;
         for line in &script.directives {
             let (at, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -201,14 +199,53 @@ impl Runner for Fake {
         let outputs = stage.writes.iter().map(|&slot| Ok((slot, script.output(run, slot)?)));
         write_outputs(&self.blobs, &outputs.collect::<Result<Vec<_>, Failure>>()?)
     }
+}
+
+impl Runner for Fake {
+    fn run(&mut self, running: &Running) -> Result<BTreeMap<String, Output>, Failure> {
+        let Running { run, stage, .. } = running;
+        self.lie = None;
+        let mut script = None;
+        for read in stage.sees() {
+            if let Some(sha256) = run.inputs.get(read.id()) {
+                let bytes = read_input(&self.blobs, read, digest(sha256)?)?;
+                script = script.or_else(|| Some(Script::find(sha256, &bytes)));
+            }
+        }
+        for id in run.inputs.keys() {
+            slot(id)?;
+        }
+        self.pretended.begin_run(&run.nets)?;
+        let done = self.run_script(running, script);
+        self.pretended.end_run();
+        done
+    }
+
+    fn load(&mut self, load: u64, net: &str) -> Result<(), Failure> {
+        for line in self.pretended.at_load(net) {
+            let directive = Directive::parse(&line).map_err(invalid)?;
+            if !self.happened(&directive, net, &line)? {
+                self.act(&directive, &CancelToken::default(), &|_| ())?;
+            }
+        }
+        self.pretended.load(load, net)
+    }
+
+    fn unload(&mut self, load: u64, _: &str) {
+        self.pretended.unload(load);
+    }
 
     fn trim(&mut self) {
         self.pipe.pretended_bytes.store(0, Ordering::Relaxed);
     }
 
     fn last_word(&mut self, report: Report) -> Option<Report> {
-        let Report::Done { run, outputs, elapsed_ms, peak_rss_bytes } = report else { return Some(report) };
-        let lied = |run, outputs| Some(Report::Done { run, outputs, elapsed_ms, peak_rss_bytes });
+        let Report::Done { run, outputs, elapsed_ms, peak_rss_bytes, working_bytes, memory } = report else {
+            return Some(report);
+        };
+        let lied = |run, outputs| {
+            Some(Report::Done { run, outputs, elapsed_ms, peak_rss_bytes, working_bytes, memory })
+        };
         match self.lie.take() {
             None => lied(run, outputs),
             Some(Lie::Silent) => None,

@@ -10,6 +10,7 @@ use std::{
 };
 
 use meshkiln_models::stage::Settings;
+use meshkiln_protocol::net::DeviceMemory;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
@@ -23,6 +24,17 @@ pub enum Command {
     /// Stop working on this run as soon as possible; answer `Failed` with `cancelled`.
     Cancel {
         run: u64,
+    },
+    /// Bring a net into the device's memory. Answered with `Loaded` or `LoadFailed`.
+    Load {
+        /// Unique within the daemon's life; names the loaded net from now on.
+        load: u64,
+        net: String,
+    },
+    /// Let go of what this load brought. Answered with `Unloaded`, also when it is not there.
+    Unload {
+        load: u64,
+        net: String,
     },
     /// Nothing to do for a while: give memory back.
     Trim,
@@ -42,6 +54,9 @@ pub struct Run {
     pub inputs: BTreeMap<String, String>,
     /// Slot id to a small JSON value that is no blob: `provenance`.
     pub inline: BTreeMap<String, Json>,
+    /// Nets the engine needs; all of them have been loaded.
+    #[serde(default)]
+    pub nets: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,10 +66,36 @@ pub enum Report {
     Ready {
         pid: u32,
         version: String,
+        /// Of the device, with nothing loaded. `None` wherever it cannot be told.
+        #[serde(default)]
+        memory: Option<DeviceMemory>,
     },
     /// Each second, also while busy.
     Heartbeat {
         rss_bytes: u64,
+        #[serde(default)]
+        memory: Option<DeviceMemory>,
+    },
+    /// The net is there and stays until `Unload`.
+    Loaded {
+        load: u64,
+        /// It holds so much more than before the load.
+        bytes: u64,
+        /// Loading took so much more than before, at the most.
+        peak_bytes: u64,
+        elapsed_ms: u64,
+        memory: Option<DeviceMemory>,
+    },
+    /// Nothing of the net is there.
+    LoadFailed {
+        load: u64,
+        failure: Failure,
+        memory: Option<DeviceMemory>,
+    },
+    /// Measured after the memory was given back.
+    Unloaded {
+        load: u64,
+        memory: Option<DeviceMemory>,
     },
     Progress {
         run: u64,
@@ -67,6 +108,11 @@ pub enum Report {
         outputs: BTreeMap<String, Output>,
         elapsed_ms: u64,
         peak_rss_bytes: u64,
+        /// Device memory the run took on top of what was there before, at the most.
+        #[serde(default)]
+        working_bytes: u64,
+        #[serde(default)]
+        memory: Option<DeviceMemory>,
     },
     Failed {
         run: u64,
@@ -98,7 +144,15 @@ pub enum FailureKind {
     GateFailed,
     Cancelled,
     Internal,
+    /// The memory of the device did not suffice. The device works on.
     OutOfMemory,
+    /// A net's weights are not on this machine.
+    WeightsMissing,
+    /// A net's weights are here, and are not what they should be.
+    WeightsDamaged,
+    /// The device has failed in a way that this process cannot mend: every further
+    /// call would fail too. The process ends.
+    DeviceFault,
     /// A blob this run reads is missing or damaged: its stage must run again.
     InputLost,
     /// The blob store could not be written: disk full, permissions.

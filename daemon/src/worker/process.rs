@@ -50,7 +50,7 @@ pub fn guard_memory(device: &str) {
     {
         use rustix::process::{Resource, Rlimit, setrlimit};
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-        if matches!(device, "cpu" | "fake")
+        if (device == "cpu" || device.starts_with("fake"))
             && let Some(total) = total_memory()
         {
             let limit = Some((total / 4 * 3).max(1 << 30));
@@ -146,21 +146,53 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 
 /// What the machine has, or less where a container says so.
 #[cfg(target_os = "linux")]
-fn total_memory() -> Option<u64> {
+pub fn total_memory() -> Option<u64> {
     let machine = kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")?;
+    Some(own_groups().filter_map(|group| number_in(&group, "memory.max")).fold(machine, u64::min))
+}
+
+/// What may still be taken without pushing anybody out: the machine's estimate, or
+/// less where a container leaves less. File pages that a container's kernel would
+/// drop first count as free.
+#[cfg(target_os = "linux")]
+pub fn free_memory() -> Option<u64> {
+    let machine = kibibytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
+    let left = own_groups().filter_map(|group| {
+        let limit = number_in(&group, "memory.max")?;
+        let used = number_in(&group, "memory.current")?;
+        let stat = std::fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+        let droppable = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok()).unwrap_or(0);
+        Some(limit.saturating_sub(used.saturating_sub(droppable)))
+    });
+    Some(left.fold(machine, u64::min))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn free_memory() -> Option<u64> {
+    None
+}
+
+/// The control groups this process is in, innermost first.
+#[cfg(target_os = "linux")]
+fn own_groups() -> impl Iterator<Item = std::path::PathBuf> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let limits = std::path::Path::new(own)
-        .ancestors()
-        .filter_map(|group| {
-            std::fs::read_to_string(std::path::Path::new("/sys/fs/cgroup").join(group).join("memory.max")).ok()
-        })
-        .filter_map(|limit| limit.trim().parse::<u64>().ok());
-    Some(limits.fold(machine, u64::min))
+    let ancestors = std::path::Path::new(own).ancestors();
+    ancestors.map(|group| std::path::Path::new("/sys/fs/cgroup").join(group)).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(target_os = "linux")]
+fn number_in(group: &std::path::Path, file: &str) -> Option<u64> {
+    std::fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+}
+
+#[cfg(not(unix))]
+pub fn total_memory() -> Option<u64> {
+    None
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn total_memory() -> Option<u64> {
+pub fn total_memory() -> Option<u64> {
     // SAFETY: sysconf takes no pointer.
     let (pages, page) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
     Some(u64::try_from(pages).ok()? * u64::try_from(page).ok()?)

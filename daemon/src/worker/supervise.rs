@@ -42,6 +42,8 @@ const LONGEST_LINE: u64 = 8 << 10;
 pub struct Workers {
     exe: PathBuf,
     blobs: PathBuf,
+    /// Folder of all weights.
+    nets: PathBuf,
     shared: Arc<Shared>,
 }
 
@@ -75,11 +77,11 @@ struct Recorded {
 }
 
 impl Workers {
-    /// `exe` is started as `exe worker --device DEVICE --blobs DIR`. A full inbox
+    /// `exe` is started as `exe worker --device DEVICE --blobs DIR --nets DIR`. A full inbox
     /// slows the workers' reports down, never the caller of these methods.
-    pub fn new(exe: PathBuf, blobs_dir: PathBuf, inbox: SyncSender<Event>) -> Workers {
+    pub fn new(exe: PathBuf, blobs_dir: PathBuf, nets_dir: PathBuf, inbox: SyncSender<Event>) -> Workers {
         let shared = Shared { inbox, workers: Mutex::default(), record: Mutex::default() };
-        Workers { exe, blobs: blobs_dir, shared: Arc::new(shared) }
+        Workers { exe, blobs: blobs_dir, nets: nets_dir, shared: Arc::new(shared) }
     }
 
     /// Kills what an earlier daemon that died left running, and from now on writes
@@ -101,7 +103,7 @@ impl Workers {
         let (commands, queue) = sync_channel(COMMANDS);
         lock(&self.shared.workers).insert(id, Worker { commands, state: State::Starting });
         let mut program = Program::new(&self.exe);
-        program.args(["worker", "--device", device, "--blobs"]).arg(&self.blobs);
+        program.args(["worker", "--device", device, "--blobs"]).arg(&self.blobs).arg("--nets").arg(&self.nets);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         // Out of the terminal's reach: Ctrl-C is the daemon's affair.

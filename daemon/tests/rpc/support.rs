@@ -23,8 +23,10 @@ use meshkiln_protocol::{
     runtime::Folders,
 };
 use meshkilnd::{
+    catalogue::{Installed, Listed},
     events::{Hub, job_of},
     main_loop::{Answer, Call, Refusal, Submission},
+    pulls::Pulls,
     recipes::Recipes,
     rpc::{Backend, Daemon, gate::Gate, methods, server},
     state::view::View,
@@ -76,7 +78,9 @@ impl TestServer {
             blobs: BlobStore::open(folders.cache.join("blobs")).unwrap(),
             watch: fake_watcher(),
             hub,
-            recipes: Recipes::new(&folders.config),
+            recipes: Recipes::new(&folders.config, Arc::new(|_| false)),
+            catalogue: Arc::new(Listed::default()),
+            pulls: Pulls::new(Arc::new(Installed::open(&folders.nets())), Arc::new(|_| {})),
             folders,
             started_ms: 1,
             queue_limit: 100_000,
@@ -88,7 +92,8 @@ impl TestServer {
             let listener = server::bind(0).await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let gate = Gate::new(port, TOKEN.into(), "/run/daemon.json".into(), vec![ORIGIN.into()]);
-            server::Server::start(listener, gate, Methods::from(module), daemon.blobs.clone()).unwrap()
+            let (blobs, backend) = (daemon.blobs.clone(), daemon.backend.clone());
+            server::Server::start(listener, gate, Methods::from(module), blobs, backend).unwrap()
         });
         let door = Door { port: server.addr().port(), token: TOKEN.into() };
         TestServer { door, queue, daemon, dir, server: Some(server), runtime }
@@ -210,6 +215,12 @@ impl FakeQueue {
                 *self.paused.lock().unwrap() = matches!(call, Call::PauseQueue);
                 Answer::Queue(self.queue())
             }
+            Call::WarmNet { net, .. } | Call::StopNet(net) | Call::ReleaseNet(net) => Answer::Refused(Refusal {
+                kind: ErrorKind::NotFound,
+                message: format!("there is no net `{net}`"),
+                hint: "`meshkiln nets` lists them".into(),
+            }),
+            Call::Yield { .. } | Call::TakeBack => Answer::Done,
             Call::Shutdown { .. } => {
                 self.shutdowns.fetch_add(1, Ordering::SeqCst);
                 Answer::Done

@@ -146,7 +146,7 @@ fn the_heart_beats_while_a_stage_runs() {
     let beats: Vec<u64> = before
         .iter()
         .filter_map(|report| match report {
-            Report::Heartbeat { rss_bytes } => Some(*rss_bytes),
+            Report::Heartbeat { rss_bytes, .. } => Some(*rss_bytes),
             _ => None,
         })
         .collect();
@@ -155,7 +155,7 @@ fn the_heart_beats_while_a_stage_runs() {
     let Report::Done { elapsed_ms, peak_rss_bytes, .. } = answer else { panic!("{answer:?}") };
     assert!(elapsed_ms >= 2500 && peak_rss_bytes >= 2 << 30);
     worker.send(Command::Trim);
-    let Report::Heartbeat { rss_bytes } = worker.next() else { panic!("nothing else to say") };
+    let Report::Heartbeat { rss_bytes, .. } = worker.next() else { panic!("nothing else to say") };
     assert!(rss_bytes < 1 << 30);
 }
 
@@ -212,7 +212,7 @@ fn a_run_that_does_nothing_costs_little_and_an_idle_worker_is_small() {
     for device in ["fake", "cpu"] {
         let mut idle = it.worker(device);
         idle.send(Command::Trim);
-        let Report::Heartbeat { rss_bytes } = idle.next() else { panic!("nothing else to say") };
+        let Report::Heartbeat { rss_bytes, .. } = idle.next() else { panic!("nothing else to say") };
         println!("idle {device} worker: {:.1} MB", rss_bytes as f64 / 1e6);
         assert!(rss_bytes < 30_000_000, "{rss_bytes}");
     }

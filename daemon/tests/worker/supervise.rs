@@ -31,7 +31,7 @@ fn team() -> Team {
 fn team_of(exe: &str) -> Team {
     let place = place();
     let (inbox, events) = sync_channel(16);
-    let workers = Workers::new(exe.into(), place.blobs.dir().to_owned(), inbox);
+    let workers = Workers::new(exe.into(), place.blobs.dir().to_owned(), place.blobs.dir().join("nets"), inbox);
     Team { place, workers, events }
 }
 

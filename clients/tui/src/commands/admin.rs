@@ -1,4 +1,4 @@
-//! The daemon itself: `status`, `doctor`, `pause`, `resume`, `up`, `down`, `log`,
+//! The daemon itself: `status`, `doctor`, `pause`, `up`, `down`, `log`,
 //! and completions.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use clap::CommandFactory;
 use clap_complete::Shell;
 use meshkiln_protocol::{
-    api::{DaemonStatus, Doctor, NoParams, QueuePause, QueueResume, Shutdown},
+    api::{DaemonStatus, Doctor, NoParams, QueuePause, Shutdown},
     daemon::{Check, DoctorReport, Health, ShutdownParams, Status, Verdict, WorkerState},
 };
 use serde_json::json;
@@ -20,6 +20,7 @@ use crate::{
     Outcome,
     args::Args,
     client::{Client, daemon_program, folders},
+    commands::nets,
     error::Failure,
     show,
 };
@@ -27,11 +28,6 @@ use crate::{
 pub fn pause(json: bool) -> Outcome {
     let status = Client::connect()?.call::<QueuePause>(&NoParams {})?;
     if json { show::json(&status) } else { show::line("paused: no job is started until `meshkiln resume`") }
-}
-
-pub fn resume(json: bool) -> Outcome {
-    let status = Client::connect()?.call::<QueueResume>(&NoParams {})?;
-    if json { show::json(&status) } else { show::line(format!("resumed: {} queued", status.queue.queued)) }
 }
 
 /// Does not start a daemon: asking whether one runs should not change the answer.
@@ -67,11 +63,25 @@ fn print_status(status: &Status) -> Outcome {
             WorkerState::Busy => "busy",
             WorkerState::Broken => "broken",
             WorkerState::Stopped => "stopped",
+            WorkerState::Yielded => "given away",
         };
         let doing = worker.doing.as_ref().map(|d| format!(", {d}")).unwrap_or_default();
         let memory = worker.rss_bytes.map(|b| format!(", {}", show::bytes(b))).unwrap_or_default();
         let restarts = if worker.restarts > 0 { format!(", {} restarts", worker.restarts) } else { String::new() };
         show::line(format!("worker {}: {state}{doing}{memory}{restarts}", worker.device))?;
+    }
+    nets::print_devices(status)?;
+    for usage in &status.stages {
+        let failures = if usage.failures > 0 { format!(", {} failed", usage.failures) } else { String::new() };
+        show::line(format!(
+            "stage {} ({}): {} runs in {}, {} from the cache{failures}, at most {}",
+            usage.stage,
+            usage.engine,
+            show::count(usage.runs),
+            show::duration(usage.run_ms),
+            show::count(usage.cached),
+            show::bytes(usage.peak_bytes)
+        ))?;
     }
     show::line(format!("watching {} folders", status.watches))?;
     show::line(format!(

@@ -9,7 +9,7 @@ use meshkiln_protocol::{
 };
 use serde_json::json;
 
-use super::follow;
+use super::{follow, pull};
 use crate::{
     Outcome,
     args::{Fire, How, Refire},
@@ -25,7 +25,10 @@ pub fn fire(args: Fire, json: bool) -> Outcome {
     let client = Client::connect()?;
     if let Some(name) = &args.recipe {
         // Told before anything is queued, rather than once an image.
-        client.call::<RecipeGet>(&RecipeGetParams { name: name.clone() })?;
+        client.call::<RecipeGet>(&RecipeGetParams { name: Some(name.clone()), set: Vec::new() })?;
+    }
+    if !json && !args.how.detach && !images.iter().all(|image| is_mesh(image)) {
+        pull::offer(&client, RecipeGetParams { name: args.recipe.clone(), set: args.how.set.clone() })?;
     }
     let hello = client.hello()?;
     let several = images.len() > 1;
@@ -69,6 +72,12 @@ fn finish(client: &Client, jobs: Vec<Job>, seq: u64, how: &How, json: bool) -> O
         };
     }
     follow::to_the_end(client, jobs, seq, json)
+}
+
+/// By its name; the daemon looks at the content.
+fn is_mesh(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    matches!(&*extension, "glb" | "gltf" | "obj" | "ply" | "stl")
 }
 
 fn class(how: &How) -> Class {

@@ -251,5 +251,9 @@ fn warnings(job: &Job) -> Outcome {
         };
         eprintln!("  warning: {} is {}, the limit is {}", word("what"), word("value"), word("limit"));
     }
+    let missing = job.report.as_ref().and_then(|report| report["missing_nets"].as_array());
+    for net in missing.into_iter().flatten().filter_map(Json::as_str) {
+        eprintln!("  note: made without network `{net}`, whose weights are not here; `meshkiln pull {net}` fetches them");
+    }
     Ok(())
 }

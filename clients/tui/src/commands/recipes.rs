@@ -10,7 +10,7 @@ use crate::{Outcome, client::Client, error::Failure, show};
 pub fn recipes(name: Option<String>, json: bool) -> Outcome {
     let client = Client::connect()?;
     if let Some(name) = name {
-        let recipe = client.call::<RecipeGet>(&RecipeGetParams { name })?;
+        let recipe = client.call::<RecipeGet>(&RecipeGetParams { name: Some(name), set: Vec::new() })?;
         return if json { show::json(&recipe) } else { show::line(recipe.text.trim_end()) };
     }
     let list = client.call::<RecipeListAll>(&NoParams {})?;

@@ -532,7 +532,7 @@ fn retries_are_spread_by_a_fifth_at_most() {
         let memory = Memory::default();
         let worker = WorkerId(1);
         state.handle(Event::Tick, time, &memory);
-        let ready = Report::Ready { pid: 1, version: String::new() };
+        let ready = Report::Ready { pid: 1, version: String::new(), memory: None };
         state.handle(Event::Worker { worker, report: ready }, time, &memory);
         let call = Call::Submit(vec![submission("a", "one")]);
         state.handle(Event::Call { id: CallId(1), call }, time, &memory);

@@ -9,7 +9,7 @@ use crate::{
     main_loop::{Call, CallId, Effect, Event, WorkerId},
     state::{
         Counters, Loaded, Outputs, State, Time,
-        scripts::{Memory, WALL, check, check_with, setup, submission},
+        scripts::{Memory, WALL, check, check_with, done, setup, submission},
     },
     worker::frames::{Output, Report},
 };
@@ -429,12 +429,12 @@ fn ten_thousand_cached_jobs_do_not_hold_the_loop_up() {
     let mut memory = Memory::default();
     let worker = WorkerId(1);
     state.handle(Event::Tick, time, &memory);
-    state.handle(Event::Worker { worker, report: Report::Ready { pid: 1, version: String::new() } }, time, &memory);
+    state.handle(Event::Worker { worker, report: Report::Ready { pid: 1, version: String::new(), memory: None } }, time, &memory);
     let same = |n: usize| Call::Submit((0..n).map(|_| submission("a", "one")).collect());
     state.handle(Event::Call { id: CallId(1), call: same(1) }, time, &memory);
     memory.commit(&mut state);
     let outputs = Outputs::from([("image".to_owned(), Output { sha256: "x".to_owned(), bytes: 1 })]);
-    let done = Report::Done { run: 1, outputs, elapsed_ms: 1, peak_rss_bytes: 1 };
+    let done = done(1, outputs, 1);
     state.handle(Event::Worker { worker, report: done }, time, &memory);
     memory.commit(&mut state);
 

@@ -120,16 +120,6 @@ impl Directive {
 
 impl Action {
     fn parse(words: &mut SplitWhitespace) -> Option<Action> {
-        let millis = |text: &str| text.trim_end_matches("ms").parse().ok().map(Duration::from_millis);
-        let bytes = |text: &str| {
-            let (number, unit) = text.split_at(text.len().checked_sub(3)?);
-            let shift = match unit {
-                "MiB" => 20,
-                "GiB" => 30,
-                _ => return None,
-            };
-            number.parse::<u64>().ok()?.checked_shl(shift)
-        };
         Some(match words.next()? {
             "sleep" => Action::Sleep(millis(words.next()?)?),
             "progress" => {
@@ -164,6 +154,22 @@ impl Action {
             _ => return None,
         })
     }
+}
+
+/// `500ms`
+pub fn millis(text: &str) -> Option<Duration> {
+    text.trim_end_matches("ms").parse().ok().map(Duration::from_millis)
+}
+
+/// `3GiB`, `500MiB`
+pub fn bytes(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(3)?)?;
+    let shift = match unit {
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_shl(shift)
 }
 
 fn strip<'a>(line: &'a str, end: &str) -> (&'a str, bool) {

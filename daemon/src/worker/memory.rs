@@ -1,0 +1,89 @@
+//! Memory of a device as its worker sees it: the machine's for the CPU; a GPU's
+//! comes from its driver, and the build that has one adds its gauge here.
+
+use std::sync::Arc;
+
+use meshkiln_protocol::net::DeviceMemory;
+
+use super::process;
+
+/// Asked each second by one thread, and around loads and runs by another.
+pub trait Gauge: Send + Sync {
+    /// `None` where it cannot be told.
+    fn read(&self) -> Option<DeviceMemory>;
+
+    /// From now on the peak counts anew.
+    fn reset_peak(&self);
+
+    /// Most that this worker used since `reset_peak`; 0 where it cannot be told.
+    fn peak_used_bytes(&self) -> u64;
+}
+
+/// The gauge of a real device.
+pub fn gauge(_device: &str) -> Arc<dyn Gauge> {
+    Arc::new(Machine)
+}
+
+/// Memory of the machine, or of the container around this process.
+pub struct Machine;
+
+impl Gauge for Machine {
+    fn read(&self) -> Option<DeviceMemory> {
+        let total_bytes = process::total_memory()?;
+        let free_bytes = process::free_memory()?.min(total_bytes);
+        Some(DeviceMemory { used_bytes: process::rss_bytes(), free_bytes, total_bytes })
+    }
+
+    fn reset_peak(&self) {
+        process::reset_peak_rss();
+    }
+
+    fn peak_used_bytes(&self) -> u64 {
+        process::peak_rss_bytes()
+    }
+}
+
+/// What something took: on top of `before` when it was done, and at the most meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Taken {
+    pub bytes: u64,
+    pub peak_bytes: u64,
+}
+
+/// A measurement that has begun.
+pub struct Measuring<'a> {
+    gauge: &'a dyn Gauge,
+    before: u64,
+}
+
+impl Measuring<'_> {
+    pub fn begin(gauge: &dyn Gauge) -> Measuring<'_> {
+        gauge.reset_peak();
+        Measuring { gauge, before: gauge.read().map_or(0, |memory| memory.used_bytes) }
+    }
+
+    /// Zero where nothing can be told.
+    pub fn end(&self) -> Taken {
+        let Some(after) = self.gauge.read() else { return Taken::default() };
+        let bytes = after.used_bytes.saturating_sub(self.before);
+        Taken { bytes, peak_bytes: self.gauge.peak_used_bytes().saturating_sub(self.before).max(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_machine_tells_what_was_taken() {
+        let memory = Machine.read().unwrap();
+        assert!(memory.used_bytes > 0 && memory.used_bytes + memory.free_bytes <= 2 * memory.total_bytes);
+        let measuring = Measuring::begin(&Machine);
+        let held = std::hint::black_box(vec![1u8; 96 << 20]);
+        let taken = measuring.end();
+        drop(held);
+        // Other tests of this process allocate too; nobody else takes half as much at once.
+        assert!(taken.bytes >= 48 << 20 && taken.peak_bytes >= taken.bytes, "{taken:?}");
+    }
+}
