@@ -77,7 +77,9 @@ impl Pulls {
             None => Source::Hub(hub()),
         };
         let (here, token, began) = (self.clone(), cancel.clone(), pull.clone());
-        thread::Builder::new().name(format!("pull-{}", net.id)).spawn(move || here.fetch(net, &source, &token, began))?;
+        thread::Builder::new()
+            .name(format!("pull-{}", net.id))
+            .spawn(move || here.fetch(net, &source, &token, began))?;
         active.insert(net.id.to_owned(), Active { pull: pull.clone(), cancel });
         Ok(Some(pull))
     }

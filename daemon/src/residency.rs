@@ -29,8 +29,8 @@ use crate::{
     catalogue::{NetId, NetRow},
     main_loop::Device,
 };
-pub use books::{Measured, Measures};
 use books::{Card, Settle, Task, Warm};
+pub use books::{Measured, Measures};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetPolicy {
@@ -276,7 +276,8 @@ impl Residency {
         let mut victims = Vec::new();
         for (victim, warm) in self.idle(card) {
             victims.push(victim.clone());
-            room = if card.memory.is_some() { room.saturating_add(warm.bytes) } else { self.unmeasured(card, &victims) };
+            room =
+                if card.memory.is_some() { room.saturating_add(warm.bytes) } else { self.unmeasured(card, &victims) };
             if need <= room {
                 return Cost::Swap(victims);
             }
@@ -428,13 +429,7 @@ impl Residency {
     }
 
     /// The net that has gone. Its memory may take a while to come back.
-    pub fn unloaded(
-        &mut self,
-        device: &str,
-        load: u64,
-        memory: Option<DeviceMemory>,
-        now: Instant,
-    ) -> Option<NetId> {
+    pub fn unloaded(&mut self, device: &str, load: u64, memory: Option<DeviceMemory>, now: Instant) -> Option<NetId> {
         let card = self.cards.get_mut(device)?;
         if !matches!(card.task, Some(Task::Unloading { load: known }) if known == load) {
             return None;

@@ -43,7 +43,9 @@ use meshkiln_protocol::{UnixMs, runtime::Folders};
 
 pub use backend::Backend;
 
-use crate::{catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle};
+use crate::{
+    catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle,
+};
 
 /// Of the daemon, as clients see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

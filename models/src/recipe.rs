@@ -307,7 +307,8 @@ impl Plan {
 
     /// Nets that engines of this plan stand in for, because their weights were not here.
     pub fn missing_nets(&self) -> Vec<String> {
-        let mut nets: Vec<String> = self.steps.iter().flat_map(|step| &step.missed).map(|net| (*net).to_owned()).collect();
+        let mut nets: Vec<String> =
+            self.steps.iter().flat_map(|step| &step.missed).map(|net| (*net).to_owned()).collect();
         nets.sort_unstable();
         nets.dedup();
         nets
@@ -334,9 +335,11 @@ impl Plan {
         for step in json["steps"].as_array().ok_or_else(malformed)? {
             let id = step["stage"].as_str().ok_or_else(malformed)?;
             let stage = stage::find(id).ok_or_else(|| unknown("stage", id, STAGES.iter().map(|s| s.id)))?;
-            let missed = stage.engines.iter().filter_map(|e| e.net).filter(|net| {
-                step["missed"].as_array().is_some_and(|missed| missed.iter().any(|m| m == net))
-            });
+            let missed = stage
+                .engines
+                .iter()
+                .filter_map(|e| e.net)
+                .filter(|net| step["missed"].as_array().is_some_and(|missed| missed.iter().any(|m| m == net)));
             let mut read =
                 Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new(), missed: missed.collect() };
             read.set("engine", &step["engine"])?;

@@ -14,8 +14,8 @@ use std::{
     path::Path,
 };
 
-use test_pickles::{P, call, dict, legacy, storage, tensor, text, zipped};
 use meshkiln_models::weights::{Result, open::Weights, pickle::Checkpoint};
+use test_pickles::{P, call, dict, legacy, storage, tensor, text, zipped};
 
 /// Largest single allocation that a header may cause.
 const LIMIT: usize = 100 << 20;

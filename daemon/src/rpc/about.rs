@@ -21,8 +21,7 @@ use super::{Daemon, VERSION, convert::CallError, limits, methods::blocking};
 use crate::{
     doctor,
     main_loop::{Answer, Call},
-    recipes,
-    system,
+    recipes, system,
 };
 
 /// With less than this, no source and no result can be stored.

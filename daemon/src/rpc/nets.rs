@@ -76,7 +76,11 @@ pub async fn pull(daemon: Arc<Daemon>, params: NetPullParams) -> Result<Pull, Ca
 
 pub async fn cancel_pull(daemon: Arc<Daemon>, params: NetIdParams) -> Result<Pull, CallError> {
     daemon.pulls.cancel(&params.id).ok_or_else(|| {
-        convert::refused(ErrorKind::WrongState, format!("`{}` is not being fetched", params.id), "`meshkiln nets` says what is")
+        convert::refused(
+            ErrorKind::WrongState,
+            format!("`{}` is not being fetched", params.id),
+            "`meshkiln nets` says what is",
+        )
     })
 }
 

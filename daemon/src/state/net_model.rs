@@ -286,7 +286,8 @@ impl Dice {
     }
 
     fn fail(&mut self) {
-        let load = [FailureKind::OutOfMemory, FailureKind::WeightsMissing, FailureKind::DeviceFault, FailureKind::Panicked];
+        let load =
+            [FailureKind::OutOfMemory, FailureKind::WeightsMissing, FailureKind::DeviceFault, FailureKind::Panicked];
         let run = [FailureKind::OutOfMemory, FailureKind::NoObject, FailureKind::DeviceFault, FailureKind::Panicked];
         let (which, at_load) = (self.rng.usize(0..4), self.rng.bool());
         let gpu = self.world.setup.devices.nets.clone();
@@ -346,7 +347,8 @@ impl Dice {
             self.check(&effect);
         }
         // Whatever has ended is of no further use to the model.
-        let over: Vec<JobId> = self.world.memory.jobs.keys().copied().filter(|&id| self.world.job_is_over(id)).collect();
+        let over: Vec<JobId> =
+            self.world.memory.jobs.keys().copied().filter(|&id| self.world.job_is_over(id)).collect();
         for id in over {
             self.world.memory.jobs.remove(&id);
             self.waiting.remove(&id);

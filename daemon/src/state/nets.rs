@@ -145,8 +145,11 @@ impl State {
     }
 
     pub(super) fn loaded(&mut self, device: &Device, loaded: &Loaded, time: Time) {
-        if !self.answered(device, time.now, |phase| matches!(phase, Phase::Loading { load, .. } if *load == loaded.load))
-        {
+        if !self.answered(
+            device,
+            time.now,
+            |phase| matches!(phase, Phase::Loading { load, .. } if *load == loaded.load),
+        ) {
             return;
         }
         let Some(net) = self.residency.loaded(device, loaded, time.now) else { return };

@@ -33,8 +33,8 @@ use super::{
     fake::{self, Fake, FakeMemory},
     frames::{Command, Failure, FailureKind, Output, Report, Run, read_frame, write_frame},
     memory::{self, Gauge, Measuring},
-    stored::Stored,
     process,
+    stored::Stored,
 };
 use crate::store::blobs::BlobStore;
 

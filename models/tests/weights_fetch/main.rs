@@ -22,8 +22,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use server::{Reply, Server, Then, file};
-use sha2::{Digest, Sha256};
 use meshkiln_models::{
     cx::CancelToken,
     weights::{
@@ -32,6 +30,8 @@ use meshkiln_models::{
         fetch::{self, Installed, Phase, Presence, Progress, Pull, Source},
     },
 };
+use server::{Reply, Server, Then, file};
+use sha2::{Digest, Sha256};
 
 const ETAG: &str = "\"v1\"";
 /// Published name of the one file of most nets here.

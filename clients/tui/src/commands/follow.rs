@@ -253,7 +253,9 @@ fn warnings(job: &Job) -> Outcome {
     }
     let missing = job.report.as_ref().and_then(|report| report["missing_nets"].as_array());
     for net in missing.into_iter().flatten().filter_map(Json::as_str) {
-        eprintln!("  note: made without network `{net}`, whose weights are not here; `meshkiln pull {net}` fetches them");
+        eprintln!(
+            "  note: made without network `{net}`, whose weights are not here; `meshkiln pull {net}` fetches them"
+        );
     }
     Ok(())
 }

@@ -64,7 +64,12 @@ fn print_about(net: &Net) -> Outcome {
     };
     let cpu = if about.cpu_viable { "also on a CPU" } else { "needs a GPU" };
     let fit = if about.recommended { ", fits this machine" } else { "" };
-    show::line(format!("  for {}; {} to fetch from {}, {sums}", about.serves.join(", "), show::bytes(bytes), about.repository))?;
+    show::line(format!(
+        "  for {}; {} to fetch from {}, {sums}",
+        about.serves.join(", "),
+        show::bytes(bytes),
+        about.repository
+    ))?;
     show::line(format!("  memory {}, {cpu}{fit}; used by {}", about.memory_class, about.engines.join(", ")))?;
     show::line(format!("  {} {}", about.speed, about.quality))?;
     show::line(format!("  licence {}: {}", about.license, about.license_says))
@@ -81,7 +86,10 @@ pub fn ps(json: bool) -> Outcome {
     if list.nets.is_empty() {
         show::line("no network is in memory")?;
     } else {
-        show::table(&["NET", "STATE", "DEVICE", "HOLDS", "PEAK", "STAYS"], &list.nets.iter().map(row).collect::<Vec<_>>())?;
+        show::table(
+            &["NET", "STATE", "DEVICE", "HOLDS", "PEAK", "STAYS"],
+            &list.nets.iter().map(row).collect::<Vec<_>>(),
+        )?;
     }
     print_devices(&status)
 }
