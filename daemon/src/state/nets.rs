@@ -302,6 +302,8 @@ impl State {
             loads: net.loads,
             load_ms: net.load_ms,
             problem: net.problem.clone(),
+            about: None,
+            pull: None,
         })
     }
 

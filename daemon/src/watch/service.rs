@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     main_loop::{Refusal, Submission},
+    recipes::HasNet,
     store::blobs::{BlobStore, Digest},
 };
 
