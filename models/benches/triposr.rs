@@ -2,15 +2,18 @@
 //!
 //! ```sh
 //! triposr [--device cpu|cuda:0|metal] [--parity DIR] [--precisions f32,bf16] [--runs N]
-//!         [--cycles N] [--skip goldens,load,field,surface,cycles] [--kernels candle]
+//!         [--cycles N] [--skip goldens,load,field,surface,refined,dense,cycles] [--kernels candle]
 //! ```
 //!
 //! Weights are made by formula from the fixture `triposr_full` in DIR (../shared/parity unless
 //! said otherwise), written to a file in the temporary folder, and mapped from there.
 //! `tests/peers/triposr.py` runs this beside PyTorch.
 
+// The tests use more of these.
+#[allow(dead_code)]
 #[path = "../tests/golden/fixture.rs"]
 mod fixture;
+#[allow(dead_code)]
 #[path = "../tests/golden/triposr.rs"]
 mod golden;
 
@@ -185,13 +188,13 @@ fn measure(
         "cpu_seconds": by(|run| run.3.unwrap_or(0.0)), "memory": memory(compute),
     }));
     if options.does("surface") {
-        surface(&field, precision, compute)?;
+        surface(options, &field, precision, compute)?;
     }
     Ok(())
 }
 
 /// The surface on the grid of 256^3 points that the reference evaluates, and all of that grid.
-fn surface(field: &Field, precision: &str, compute: &Compute) -> Result<(), Box<dyn Error>> {
+fn surface(given: &Options, field: &Field, precision: &str, compute: &Compute) -> Result<(), Box<dyn Error>> {
     const N: u32 = 256;
     let level = field.scales.threshold.ln();
     let logs = |points: &[Vec3]| Ok(field.log_densities(points));
@@ -199,6 +202,9 @@ fn surface(field: &Field, precision: &str, compute: &Compute) -> Result<(), Box<
     let refined = IsoOptions { edge_steps: 3, ..sparse.clone() };
     let dense = IsoOptions { dense: true, ..sparse.clone() };
     for (name, options) in [("sparse", sparse), ("refined", refined), ("dense", dense)] {
+        if !given.does(name) {
+            continue;
+        }
         let (start, cpu) = (Instant::now(), cpu_seconds());
         let (mesh, stats) = iso_surface(&logs, &options, &|_, _| Ok(()))?;
         say(json!({

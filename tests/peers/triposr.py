@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """TripoSR beside PyTorch: image to mesh at 256^3, each part, in one run.
 
-    tests/peers/triposr.py [--parity DIR] [--runs N] [--skip-bf16] [--skip-ours]
+    tests/peers/triposr.py [--parity DIR] [--runs N] [--skip-bf16] [--skip-ours] [--program FILE]
     tests/peers/triposr.py --device cuda [--parity DIR] [--runs N]     # PyTorch alone, picture to planes
 
 Defines the same layers in PyTorch, fills them with the same synthetic weights, runs the steps of
@@ -44,6 +44,7 @@ def main():
     options.add_argument("--skip-bf16", action="store_true")
     options.add_argument("--skip-ours", action="store_true")
     options.add_argument("--device", default="cpu")
+    options.add_argument("--program", help="the benchmark, built already")
     given = options.parse_args()
     given.parity = given.parity.resolve()
     if given.device != "cpu":
@@ -51,18 +52,20 @@ def main():
             print(json.dumps({"name": "pytorch", "precision": precision, **on_device(given, precision)}), flush=True)
         return
 
-    precisions = ["f32"] if given.skip_bf16 else ["f32", "bf16"]
-    before = [] if given.skip_ours else ours(given, precisions)
-    theirs = {precision: peer(given, precision) for precision in precisions}
-    after = [] if given.skip_ours else ours(given, precisions)
-    report(precisions, [run for run in (before, after) if run], theirs)
+    theirs_in = ["f32"] if given.skip_bf16 else ["f32", "bf16"]
+    ours_in = ["f32", "bf16x3"] if given.skip_bf16 else ["f32", "bf16x3", "bf16"]
+    before = [] if given.skip_ours else ours(given, ours_in)
+    theirs = {precision: peer(given, precision) for precision in theirs_in}
+    after = [] if given.skip_ours else ours(given, ours_in)
+    report(ours_in, [run for run in (before, after) if run], theirs)
 
 
 def ours(given, precisions):
     """Lines of the benchmark."""
-    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "triposr", "--",
-               "--parity", str(given.parity), "--precisions", ",".join(precisions), "--runs", str(given.runs),
-               "--skip", "goldens,cycles"]
+    program = [given.program] if given.program else \
+        ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "triposr", "--"]
+    command = [*program, "--parity", str(given.parity), "--precisions", ",".join(precisions),
+               "--runs", str(given.runs), "--skip", "goldens,cycles,load,dense,refined"]
     bench = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return [json.loads(line) for line in bench.stdout.splitlines() if line.startswith("{")]
 
@@ -82,16 +85,16 @@ def peer(given, precision):
     net = TripoSr(fixture["config"], weights, dtype)
     del weights
 
-    best, triangles = {}, 0
+    best, best_cpu, triangles = {}, {}, 0
     for run in range(given.runs + 1):
-        seconds = {}
-        start = time.perf_counter()
+        seconds, cpu = {}, {}
+        start, cpu_start = time.perf_counter(), time.process_time()
 
         def lap(part):
-            nonlocal start
-            now = time.perf_counter()
-            seconds[part] = now - start
-            start = now
+            nonlocal start, cpu_start
+            now, cpu_now = time.perf_counter(), time.process_time()
+            seconds[part], cpu[part] = now - start, cpu_now - cpu_start
+            start, cpu_start = now, cpu_now
 
         tokens = net.tokenizer(picture)
         lap("tokenizer")
@@ -104,7 +107,8 @@ def peer(given, precision):
             lap("surface")
         if run > 0:  # The first one warms up.
             best = {part: min(seconds.get(part, numpy.inf), best.get(part, numpy.inf)) for part in PARTS}
-    return dict(best, triangles=triangles)
+            best_cpu = {part: min(cpu.get(part, numpy.inf), best_cpu.get(part, numpy.inf)) for part in PARTS}
+    return dict(best, cpu=sum(best_cpu.values()), cpu_parts=best_cpu, triangles=triangles)
 
 
 def on_device(given, precision):
@@ -129,25 +133,26 @@ def on_device(given, precision):
 
 
 def report(precisions, runs, theirs):
-    print(f"{'':34}" + "".join(f"{part:>11}" for part in PARTS) + f"{'total':>9}{'ratio':>7}{'CPU':>9}{'triangles':>11}")
+    print(f"{'':26}" + "".join(f"{part:>11}" for part in PARTS)
+          + f"{'total':>9}{'ratio':>7}{'CPU':>9}{'ratio':>7}{'triangles':>11}")
     for precision in precisions:
-        peer_total = sum(theirs[precision][part] for part in PARTS)
         for i, lines in enumerate(runs):
             of = {line["name"] if line["name"] != "surface" else line["kind"]: line
                   for line in lines if line.get("precision") == precision}
             field, surface = of["image_to_field"], of["sparse"]
             cells = [field["tokenizer"]["min"], field["backbone"]["min"], 0.0, surface["seconds"]]
             cpu = field["cpu_seconds"]["min"] + surface["cpu_seconds"]
-            row(f"meshkiln {precision}, {'before' if i == 0 else 'after'}", cells, theirs["f32"], cpu, surface["triangles"])
-        row(f"PyTorch {precision}", [theirs[precision][part] for part in PARTS], theirs["f32"], None,
-            theirs[precision]["triangles"])
-    print("Seconds: the best run of each part. Ratio: total to PyTorch f32's. Our field is asked during `surface`.")
+            row(f"meshkiln {precision}, {'before' if i == 0 else 'after'}", cells, cpu, surface["triangles"], theirs["f32"])
+    for precision, result in theirs.items():
+        row(f"PyTorch {precision}", [result[part] for part in PARTS], result["cpu"], result["triangles"], theirs["f32"])
+        print(f"{'':26}" + "".join(f"{result['cpu_parts'][part]:11.2f}" for part in PARTS) + "   CPU seconds of each part")
+    print("Seconds: the best run of each part. Ratios: to PyTorch f32. Our field is asked during `surface`.")
 
 
-def row(name, cells, reference, cpu, triangles):
+def row(name, cells, cpu, triangles, reference):
     total, against = sum(cells), sum(reference[part] for part in PARTS)
-    cpu = f"{cpu:9.2f}" if cpu is not None else f"{'':9}"
-    print(f"{name:34}" + "".join(f"{cell:11.2f}" for cell in cells) + f"{total:9.2f}{total / against:7.2f}{cpu}{triangles:11}")
+    print(f"{name:26}" + "".join(f"{cell:11.2f}" for cell in cells)
+          + f"{total:9.2f}{total / against:7.2f}{cpu:9.2f}{cpu / reference['cpu']:7.2f}{triangles:11}")
 
 
 def synthetic(fixture):

@@ -3,7 +3,7 @@
 use glam::Vec3;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Decoder, DecoderLayer, Field, Placement, Planes, Scales, Wishes};
+use super::{Decoder, DecoderLayer, Field, Placement, Planes, Products, Scales, Wishes};
 use crate::{
     error::StageError,
     mesh::codec::{Writer, open, tensor, words},
@@ -13,7 +13,7 @@ impl Field {
     /// Tensors of f32: `planes` [3, channels, side, side], `decoder.I.weight` [n_out, n_in] and
     /// `decoder.I.bias` [n_out] for each layer, `scales` [3] (radius, density bias, threshold)
     /// `placement` [4] (scale, origin),
-    /// `height` [1]; and of u32 `sizes` [2] (resolution, texture).
+    /// `height` [1]; and of u32 `sizes` [2] (resolution, texture) and `quick` [1] (1 for `Products::Quick`).
     pub fn to_bytes(&self) -> Result<Vec<u8>, StageError> {
         let mut out = Writer::default();
         let Planes { values, channels, side } = &*self.planes;
@@ -30,6 +30,7 @@ impl Field {
         let Wishes { height, resolution, texture } = self.wishes;
         out.add("height", vec![1], [height]);
         out.add("sizes", vec![2], [resolution, texture]);
+        out.add("quick", vec![1], [u32::from(self.products == Products::Quick)]);
         out.finish()
     }
 
@@ -48,7 +49,11 @@ impl Field {
         let [radius, density_bias, threshold] = numbers(&file, "scales")?;
         let [scale, x, y, z] = numbers(&file, "placement")?;
         let scales = Scales { radius, density_bias, threshold };
-        let mut field = Field::new(Planes { values, channels, side }, decoder.into(), scales)?;
+        let products = match words::<1>(&file, "quick")?[..] {
+            [[0]] => Products::Exact,
+            _ => Products::Quick,
+        };
+        let mut field = Field::new(Planes { values, channels, side }, decoder.into(), scales, products)?;
         field.placement = Placement { scale, origin: Vec3::new(x, y, z) };
         let [height] = numbers(&file, "height")?;
         let [[resolution, texture]] = words::<2>(&file, "sizes")?[..] else {

@@ -48,6 +48,13 @@ fn golden_candle() {
     });
 }
 
+/// Two bf16 for each f32, against a small multiple of the tolerance of f32.
+#[test]
+fn golden_bf16x3() {
+    let compute = Compute::cpu(Precision::Bf16x3).unwrap();
+    over_fixtures(|fixture| (fixture.kind == "triposr").then(|| triposr::compare_split(fixture, &compute)));
+}
+
 #[test]
 fn golden_bf16() {
     let compute = Compute::cpu(Precision::Bf16).unwrap();

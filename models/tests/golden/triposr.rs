@@ -17,13 +17,28 @@ use meshkiln_models::{
 };
 use serde_json::Value as Json;
 
-use crate::fixture::{Comparison, Fixture};
+use crate::fixture::{Comparison, Fixture, Output};
 
 /// Everything within the fixture's own tolerance.
 pub fn compare(fixture: &Fixture, compute: &Compute) -> Vec<Comparison> {
     fixture.check_weights();
     let values = values(fixture, compute);
     fixture.outputs.keys().map(|name| fixture.compare(name, &values[name])).collect()
+}
+
+/// How many times the tolerance of f32 values may be off that come of two bf16 for each f32: 16 bits
+/// of mantissa instead of 24. Measured on a CPU with tiles: at most 1.4, on intermediate values of
+/// the tiny network; 0.4 on densities and colours of the full-size one.
+const SPLIT: f64 = 4.0;
+
+/// Everything within `SPLIT` times the fixture's tolerance.
+pub fn compare_split(fixture: &Fixture, compute: &Compute) -> Vec<Comparison> {
+    let values = values(fixture, compute);
+    let within = |(name, output): (&String, &Output)| {
+        let tolerance = |golden: f64| SPLIT * (output.atol + output.rtol * golden.abs());
+        fixture.compare_within(name, &values[name], &tolerance)
+    };
+    fixture.outputs.iter().map(within).collect()
 }
 
 /// All outputs by name, each as a whole.

@@ -21,10 +21,10 @@ use candle_core::Tensor;
 
 pub use self::config::Config;
 use self::{backbone::Backbone, tokenizer::Tokenizer};
-use super::{Net, Vars, Watch, blocks::to_host};
+use super::{Net, Precision, Vars, Watch, blocks::to_host};
 use crate::{
     error::StageError,
-    field::{Decoder, DecoderLayer, Field},
+    field::{Decoder, DecoderLayer, Field, Products},
 };
 
 /// Density on the surface.
@@ -35,6 +35,7 @@ pub struct TripoSr {
     tokenizer: Tokenizer,
     backbone: Backbone,
     decoder: Arc<Decoder>,
+    products: Products,
 }
 
 impl Net for TripoSr {
@@ -51,6 +52,7 @@ impl TripoSr {
             tokenizer: Tokenizer::new(&config, &vars.pp("image_tokenizer.model"))?,
             backbone: Backbone::new(&config, vars)?,
             decoder: Arc::new(decoder(&config, &vars.pp("decoder.layers"))?),
+            products: if vars.compute.precision == Precision::F32 { Products::Exact } else { Products::Quick },
             config,
         })
     }
@@ -70,7 +72,7 @@ impl TripoSr {
         let planes = self.backbone.forward(&tokens, watch, &|done| (watch.step)(blocks_before + done, total))?;
         let planes = self.planes(&planes)?;
         (watch.step)(total, total)?;
-        Field::new(planes, self.decoder.clone(), self.scales())
+        Field::new(planes, self.decoder.clone(), self.scales(), self.products)
     }
 
     /// [p h w, (2 x 2) c] of the backbone to [p, c, 2 h, 2 w] on the host, row-major.
