@@ -70,11 +70,12 @@ def decimated(vertices, faces, budget):
         meshes.add_mesh(pymeshlab.Mesh(numpy.float64(vertices), numpy.int32(faces)))
         start = time.perf_counter()
         meshes.meshing_decimation_quadric_edge_collapse(targetfacenum=budget)
-        return time.perf_counter() - start, meshes.current_mesh()
+        seconds = time.perf_counter() - start
+        result = meshes.current_mesh()
+        return seconds, (result.vertex_matrix(), result.face_matrix())
 
     runs = [run() for _ in range(3)]
-    result = runs[-1][1]
-    return min(seconds for seconds, _ in runs), (result.vertex_matrix(), result.face_matrix())
+    return min(seconds for seconds, _ in runs), runs[-1][1]
 
 
 def distances(vertices, faces, other_vertices, other_faces):
