@@ -4,7 +4,8 @@
 //! `tests/peers/surface.py` runs this and other programs on the same grid:
 //! with `SURFACE_GRID=FILE` the grid is left there, f32, x fastest.
 //! `SURFACE_DENSE=0` leaves out the dense evaluation of the network, minutes long;
-//! the argument `grid` all of the network.
+//! the argument `grid` all of the network. The argument `huge` runs nothing but an
+//! analytic surface at 1024^3, and says how much memory that took.
 
 use std::{env, error::Error, fs, time::Instant};
 
@@ -19,10 +20,44 @@ const RESOLUTION: u32 = 255;
 const LEVEL: f32 = 25.0;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    if !env::args().any(|argument| argument == "grid") {
+    let has = |name: &str| env::args().any(|argument| argument == name);
+    if has("huge") {
+        return huge();
+    }
+    if !has("grid") {
         network()?;
     }
     grid()
+}
+
+/// A ball with bumps, 1024 cells along a side: the grid would take 4.3 GB.
+fn huge() -> Result<(), Box<dyn Error>> {
+    let value = |p: &Vec3| p.length() - 0.8 + 0.03 * (p.x * 19.0).sin() * (p.y * 17.0).sin() * (p.z * 23.0).sin();
+    let field = |points: &[Vec3]| Ok(points.iter().map(value).collect());
+    let options = IsoOptions {
+        coarse_step: 16,
+        edge_steps: 0,
+        ..IsoOptions::new((Vec3::NEG_ONE, Vec3::ONE), 1024, 0.0, Inside::Below)
+    };
+    let start = Instant::now();
+    let (mesh, stats) = iso_surface(&field, &options, &|_, _| Ok(()))?;
+    println!(
+        "{}",
+        json!({
+            "name": "huge", "points_per_side": 1025, "seconds": start.elapsed().as_secs_f64(),
+            "cpu_seconds": cpu_seconds(), "points": stats.n_points, "dense_points": stats.n_dense_points,
+            "share": stats.n_points as f64 / stats.n_dense_points as f64,
+            "triangles": mesh.triangles.len(), "peak_mib": peak_mib(),
+        })
+    );
+    Ok(())
+}
+
+/// Largest resident memory of this process so far; `None` where the system does not say.
+fn peak_mib() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kb| kb >> 10)
 }
 
 /// Coarse to fine on a decoder with TripoSR's sizes, against every point.

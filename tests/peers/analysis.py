@@ -8,33 +8,19 @@ of those that lie in one plane.
 
 Reads every mesh of ../shared/data/meshes, hands the same triangles to our bench
 and to the peers in one run, and prints the counts that differ, then the times.
-Installs what it needs into target/peers/venv. Not run in CI.
+Installs what it needs as peers.py says. Not run in CI.
 
     tests/peers/analysis.py [FOLDER ...]
 """
 
-import json
-import os
 import pathlib
-import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import peers
+
 PACKAGES = ["numpy", "scipy", "networkx", "rtree", "trimesh", "pymeshlab", "safetensors", "pillow"]
 FOLDERS = ["meshes", "meshes/broken_or_odd", "meshes/suzanne", "meshes/waterbottle", "meshes/avocado", "restricted/meshes"]
 KINDS = {".obj", ".ply", ".stl", ".glb", ".gltf"}
-
-
-def inside_venv():
-    """Runs this script again with the packages it needs."""
-    home = ROOT / "target/peers/venv"
-    python = home / "bin/python"
-    if pathlib.Path(sys.prefix) != home:
-        if not python.exists():
-            subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "install", *PACKAGES], check=True)
-        os.execv(python, [python, *sys.argv])
 
 
 def load(path):
@@ -63,19 +49,14 @@ def write(path, positions, faces):
     save_file({"positions": rows(positions), "triangles": rows(faces)}, path)
 
 
-def bench(*args):
-    command = ["cargo", "bench", "-q", "-p", "meshkiln-models", "--bench", "analysis", "--", *map(str, args)]
-    out = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+def bench(*arguments):
+    return peers.bench("analysis", *arguments)
 
 
 def best(work):
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = work()
-        times.append((time.perf_counter() - start) * 1e3)
-    return min(times), result
+    """The shortest of three runs in milliseconds, and what it gave."""
+    seconds, result = peers.best(3, work)
+    return seconds * 1e3, result
 
 
 def by_trimesh(positions, faces):
@@ -171,10 +152,8 @@ def comparisons(work, data):
 
 
 def main():
-    data = ROOT.parent / "shared/data"
-    if not data.exists():
-        sys.exit("skipped: ../shared/data is absent")
-    work = ROOT / "target/peers/analysis"
+    data = peers.data()
+    work = peers.PEERS / "analysis"
     work.mkdir(parents=True, exist_ok=True)
     folders = [pathlib.Path(arg) for arg in sys.argv[1:]] or [data / folder for folder in FOLDERS]
     analyses(work, [folder for folder in folders if folder.exists()])
@@ -182,5 +161,5 @@ def main():
 
 
 if __name__ == "__main__":
-    inside_venv()
+    peers.with_packages(*PACKAGES)
     main()

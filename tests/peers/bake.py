@@ -8,57 +8,27 @@ which Embree does not do.
 
     tests/peers/bake.py [--pictures FOLDER]     leaves maps and pictures there
 
-Installs numpy and embreex into `target/peers/venv`.
+Installs numpy and embreex as peers.py says.
 """
 
-import json
-import os
-import subprocess
 import sys
-import time
-import venv
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "target" / "peers" / "bake"
+from peers import PEERS, bench, best, with_packages
 
-
-def in_venv():
-    """Starts this script again in an environment that has what it needs."""
-    home = ROOT / "target" / "peers" / "venv"
-    python = home / "bin" / "python"
-    if Path(sys.prefix) == home:
-        return
-    if not python.exists():
-        venv.create(home, with_pip=True)
-    packages = ["numpy", "embreex"]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
-    os.execv(python, [str(python), *sys.argv])
-
-
-def best(times, run):
-    """Shortest of a few runs in seconds, and what the last gave."""
-    seconds = float("inf")
-    for _ in range(times):
-        start = time.perf_counter()
-        value = run()
-        seconds = min(seconds, time.perf_counter() - start)
-    return seconds, value
+FOLDER = PEERS / "bake"
 
 
 def main():
-    in_venv()
+    with_packages("numpy", "embreex")
     import numpy as np
     from embreex import rtcore_scene
     from embreex.mesh_construction import TriangleMesh
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "BAKE_DIR": str(FOLDER)}
+    environment = {"BAKE_DIR": str(FOLDER)}
     if "--pictures" in sys.argv:
         environment["BAKE_PICTURES"] = sys.argv[sys.argv.index("--pictures") + 1]
-    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "bake"]
-    output = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
-    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    lines = bench("bake", **environment)
 
     def load(name, kind, columns):
         return np.fromfile(FOLDER / name, kind).reshape(-1, columns)

@@ -3,31 +3,18 @@ pymeshlab + xatlas + trimesh doing the same steps on the same mesh.
 
     python3 tests/peers/pipeline.py
 
-Prints seconds a step and the peak of memory of each. Installs what it needs into
-target/peers.
+Prints seconds a step and the peak of memory of each. Installs what it needs as
+peers.py says.
 """
 
-import json
-import os
 import resource
-import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+from peers import PEERS, bench, with_packages
+
 PACKAGES = ["pymeshlab==2025.7", "xatlas==0.0.11", "trimesh==5.2.0", "numpy==2.3.5", "scipy", "pillow", "networkx"]
 BUDGET, TEXTURE = 10_000, 1024
-
-
-def in_venv():
-    venv = TARGET / "peers" / "pipeline"
-    python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    os.execv(python, [python, __file__, "--here"])
 
 
 def theirs(folder):
@@ -117,12 +104,9 @@ def theirs(folder):
 
 
 def main():
-    if "--here" not in sys.argv:
-        in_venv()
-    folder = TARGET / "peers" / "pipeline-files"
-    bench = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "pipeline", "--", str(folder)]
-    subprocess.run(["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "pipeline", "--no-run"], cwd=ROOT, check=True)
-    ours = json.loads(subprocess.run(bench, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    with_packages(*PACKAGES)
+    folder = PEERS / "pipeline-files"
+    ours = bench("pipeline", folder)[-1]
     if ours["error"]:
         sys.exit(f"pipeline: {ours['error']}")
     other = theirs(folder)

@@ -7,22 +7,16 @@ Takes the closed OBJ, STL and PLY files of ../shared/data/meshes, subdivides the
 to 50,000 triangles and more (Loop where the shape is round, at the middles of
 edges where it is not), runs the benchmark `simplify` and pymeshlab on the same
 meshes, and measures both with pymeshlab's sampled distances: the largest and the
-mean, both ways, in 1/10000 of the diagonal. Makes its own environment under
-target/peers.
+mean, both ways, in 1/10000 of the diagonal. Installs what it needs as
+peers.py says.
 """
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 import time
-import venv
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-HOME = ROOT / "target" / "peers" / "simplify"
+from peers import PEERS, bench, data, with_packages
+
 PACKAGES = ["numpy", "trimesh", "pymeshlab", "networkx", "scipy"]
-MESHES = ROOT.parent / "shared" / "data" / "meshes"
 ROUND = ["spot.obj", "blub.obj", "teddy.obj", "animal.obj", "potion.obj", "quadknot.obj", "fuze.obj", "unit_sphere.STL"]
 EDGED = ["hand_prismatic.obj", "featuretype.STL", "broken_or_odd/busted.STL", "broken_or_odd/fixed_top.ply"]
 LEAST = 50_000
@@ -30,26 +24,16 @@ SAMPLES = 200_000
 
 
 def main():
-    python = HOME / "venv" / "bin" / "python"
-    if not python.exists():
-        venv.create(HOME / "venv", with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    if pathlib.Path(sys.prefix) != HOME / "venv":
-        os.execv(python, [python, __file__, *sys.argv[1:]])
-    if not MESHES.exists():
-        sys.exit("skipped: ../shared/data is absent")
-
-    folder = HOME / "meshes"
+    with_packages(*PACKAGES)
+    source = data() / "meshes"
+    folder = PEERS / "simplify"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    meshes = {name: subdivided(name) for name in ROUND + EDGED}
+    meshes = {name: subdivided(source, name) for name in ROUND + EDGED}
     for name, (vertices, faces) in meshes.items():
         write(folder / f"{pathlib.Path(name).stem}.mesh", vertices, faces)
-    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "simplify"]
-    environment = dict(os.environ, SIMPLIFY_MESHES=str(folder))
-    bench = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    ours = {line["name"]: line for line in map(json.loads, bench.stdout.splitlines())}
+    ours = {line["name"]: line for line in bench("simplify", SIMPLIFY_MESHES=str(folder))}
 
     print("Seconds: the best of three. Distances in 1/10000 of the diagonal; ratios: ours to pymeshlab's.")
     print(f"{'mesh':16}{'before':>8}{'after':>7}{'s':>8}{'pml s':>8}{'faster':>8}"
@@ -65,10 +49,10 @@ def main():
               f"{our[0]:9.2f}{their[0]:9.2f}{our[0] / their[0]:7.2f}", flush=True)
 
 
-def subdivided(name):
+def subdivided(source, name):
     import trimesh
 
-    mesh = trimesh.load(MESHES / name, process=False, force="mesh")
+    mesh = trimesh.load(source / name, process=False, force="mesh")
     mesh.merge_vertices(merge_tex=True, merge_norm=True)
     vertices, faces = mesh.vertices, mesh.faces
     split = trimesh.remesh.subdivide_loop if name in ROUND else trimesh.remesh.subdivide
@@ -81,16 +65,17 @@ def decimated(vertices, faces, budget):
     import numpy
     import pymeshlab
 
-    best = None
-    for _ in range(3):
+    def run():
         meshes = pymeshlab.MeshSet()
         meshes.add_mesh(pymeshlab.Mesh(numpy.float64(vertices), numpy.int32(faces)))
         start = time.perf_counter()
         meshes.meshing_decimation_quadric_edge_collapse(targetfacenum=budget)
         seconds = time.perf_counter() - start
-        best = seconds if best is None else min(best, seconds)
-    result = meshes.current_mesh()
-    return best, (result.vertex_matrix(), result.face_matrix())
+        result = meshes.current_mesh()
+        return seconds, (result.vertex_matrix(), result.face_matrix())
+
+    runs = [run() for _ in range(3)]
+    return min(seconds for seconds, _ in runs), runs[-1][1]
 
 
 def distances(vertices, faces, other_vertices, other_faces):

@@ -5,37 +5,23 @@
 
 Runs the benchmark `surface`, which leaves its 256^3 grid, then the peers on that
 grid, and prints a table with ratios. --quick leaves out the dense evaluation of
-the network. Makes its own environment under target/peers.
+the network. Installs what it needs as peers.py says.
 """
 
-import json
-import os
-import pathlib
-import subprocess
 import sys
 import time
-import venv
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-HOME = ROOT / "target" / "peers" / "surface"
-PACKAGES = ["numpy", "scikit-image", "PyMCubes"]
+from peers import PEERS, bench, with_packages
 
 
 def main():
-    python = HOME / "venv" / "bin" / "python"
-    if not python.exists():
-        venv.create(HOME / "venv", with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    if pathlib.Path(sys.prefix) != HOME / "venv":
-        os.execv(python, [python, __file__, *sys.argv[1:]])
-
-    grid = HOME / "grid.f32"
-    environment = dict(os.environ, SURFACE_GRID=str(grid))
+    with_packages("numpy", "scikit-image", "PyMCubes")
+    grid = PEERS / "grid.f32"
+    environment = {"SURFACE_GRID": str(grid)}
     if "--quick" in sys.argv:
         environment["SURFACE_DENSE"] = "0"
-    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "surface"]
-    bench = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    lines = [json.loads(line) for line in bench.stdout.splitlines() if line.startswith("{")]
+    PEERS.mkdir(parents=True, exist_ok=True)
+    lines = bench("surface", **environment)
     report_network(next(line for line in lines if line["name"] == "network"))
     report_grid([line for line in lines if line["name"] == "grid"], grid)
 

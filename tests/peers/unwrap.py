@@ -8,36 +8,19 @@ by the same code below, which shares nothing with Meshkiln's own.
 
     tests/peers/unwrap.py [--big]     with --big also a surface of 500 000 triangles
 
-Installs numpy, scipy, scikit-image and xatlas into `target/peers/venv`.
+Installs numpy, scipy, scikit-image and xatlas as peers.py says.
 """
 
-import json
-import os
-import subprocess
 import sys
 import time
-import venv
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "target" / "peers" / "unwrap"
+from peers import PEERS, bench, with_packages
+
+FOLDER = PEERS / "unwrap"
 SIZE, PADDING = 1024, 8
 SHARED = ["animal", "blub", "hand_prismatic", "potion", "quadknot", "spot", "teddy"]
 # xatlas takes many minutes on more triangles than this.
 MOST_FOR_XATLAS = 60_000
-
-
-def in_venv():
-    """Starts this script again in an environment that has what it needs."""
-    home = ROOT / "target" / "peers" / "venv"
-    python = home / "bin" / "python"
-    if Path(sys.prefix) == home:
-        return
-    if not python.exists():
-        venv.create(home, with_pip=True)
-    packages = ["numpy", "scipy", "scikit-image", "xatlas"]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
-    os.execv(python, [str(python), *sys.argv])
 
 
 def noisy_surface(kind, resolution, noise, seed):
@@ -187,16 +170,15 @@ def measure(corners, uvs, faces):
 
 
 def main():
-    in_venv()
+    with_packages("numpy", "scipy", "scikit-image", "xatlas")
     import numpy as np
 
     names = SHARED + make_inputs("--big" in sys.argv)
-    bench = ["cargo", "bench", "-p", "meshkiln-models", "--bench", "unwrap", "--", *names]
-    lines = subprocess.run(bench, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    lines = bench("unwrap", *names)
     print("each pair: meshkiln / xatlas; seams over the square root of the area; coverage of a square page")
     columns = ["charts", "tiny", "stretch_l2", "stretch_most", "deviation", "seams", "coverage", "flipped"]
     print(f"{'mesh':16} {'triangles':>9} {'seconds':>15} {'ratio':>6}", *(f"{column:>15}" for column in columns))
-    for line in map(json.loads, lines):
+    for line in lines:
         if "error" in line:
             print(f"{line['mesh']:16} {line['error']}")
             continue

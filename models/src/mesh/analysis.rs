@@ -18,7 +18,6 @@ mod score;
 pub mod shape;
 #[cfg(test)]
 mod tests;
-pub mod tree;
 
 use glam::Vec3;
 use serde_json::{Value as Json, json};
@@ -28,7 +27,6 @@ use self::{
     intersect::Intersections,
     layout::Layout,
     shape::Shape,
-    tree::Tree,
 };
 use super::{
     Mesh,
@@ -103,7 +101,7 @@ pub fn analyze(mesh: &Mesh, texture_size: (u32, u32), limits: &AnalysisLimits) -
     );
     let intersections = match limits.max_intersection_tests {
         0 => Intersections { n_pairs: 0, n_faces: 0, complete: false },
-        max_tests => intersect::intersections(&Tree::new(mesh), &welded.all, max_tests),
+        max_tests => intersect::intersections(mesh, &welded.all, max_tests),
     };
     let mut analysis = Analysis {
         topology,

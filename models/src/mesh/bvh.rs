@@ -1,19 +1,30 @@
-//! Rays and closest points on large meshes.
+//! Rays, closest points and neighbours on large meshes.
 //!
 //! In: positions and triangles. Out: where a ray meets the surface, whether
-//! anything blocks it, which point of the surface is nearest. The tree is
-//! `obvhs`'s binary one, built by PLOC (Meister and Bittner, "Parallel Locally-
-//! Ordered Clustering", 2018) on one thread: equal meshes give equal trees and
-//! equal answers.
+//! anything blocks it, which point of the surface is nearest, which triangles
+//! come near each other. The tree is `obvhs`'s binary one, built by PLOC (Meister
+//! and Bittner, "Parallel Locally-Ordered Clustering", 2018) over triangles, or
+//! over groups of them where it is asked little. Equal meshes give equal trees
+//! and equal answers, whatever the number of threads.
 
-use glam::{Vec3, Vec3A};
+#[cfg(test)]
+mod tests;
+
+use glam::{DVec3, Vec3, Vec3A};
 use obvhs::{
     BvhBuildParams,
-    bvh2::{Bvh2, builder::build_bvh2_from_tris},
+    aabb::Aabb,
+    bvh2::{
+        Bvh2,
+        builder::{build_bvh2, build_bvh2_from_tris},
+    },
     ray::{Ray, RayHit},
     rt_triangle::RtTriangle,
     triangle::Triangle,
 };
+use rayon::prelude::*;
+
+use super::Mesh;
 
 /// Space partition of a triangle mesh. Takes about 200 bytes a triangle; it
 /// holds its own copy of the corners.
@@ -36,31 +47,78 @@ pub struct SurfacePoint {
     pub distance: f32,
 }
 
+/// Where the surface is nearest to a point, without rounding to f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nearest {
+    /// Index of the triangle in the mesh. Of equally near ones any, but always the same.
+    pub face: u32,
+    pub point: DVec3,
+    /// In metres.
+    pub distance: f64,
+}
+
+/// Triangles in a leaf of a tree made in a hurry.
+const GROUP: usize = 4;
+
 impl Bvh {
     /// Triangles without area and those with corners that are not finite are left
     /// out. Indices must lie within `positions`.
     pub fn new(positions: &[Vec3], triangles: &[[u32; 3]]) -> Bvh {
-        let mut kept = Vec::with_capacity(triangles.len());
-        let mut corners = Vec::with_capacity(triangles.len());
-        for (face, triangle) in triangles.iter().enumerate() {
-            let [v0, v1, v2] = triangle.map(|v| Vec3A::from(positions[v as usize]));
-            // Infinite and NaN corners fail this comparison too.
-            let doubled_area = (v1 - v0).cross(v2 - v0).length_squared();
-            if doubled_area > 0.0 && doubled_area.is_finite() {
-                kept.push(face as u32);
-                corners.push(Triangle { v0, v1, v2 });
-            }
-        }
-        if corners.is_empty() {
-            return Bvh { tree: Bvh2::default(), triangles: Vec::new(), faces: Vec::new() };
-        }
+        let (corners, faces) = corners(positions, triangles, has_area);
         let tree = build_bvh2_from_tris(&corners, BvhBuildParams::very_fast_build(), &mut Default::default());
-        let order = tree.primitive_indices.iter().map(|&i| i as usize);
-        Bvh {
-            triangles: order.clone().map(|i| RtTriangle::from(&corners[i])).collect(),
-            faces: order.map(|i| kept[i]).collect(),
-            tree,
+        let order = tree.primitive_indices.clone();
+        Bvh::of(tree, &order, &corners, &faces)
+    }
+
+    /// The same made in less than half the time, with answers that take up to twice
+    /// as long: for fewer questions than triangles.
+    pub fn in_a_hurry(positions: &[Vec3], triangles: &[[u32; 3]]) -> Bvh {
+        let (corners, faces) = corners(positions, triangles, has_area);
+        Bvh::of_groups(&corners, &faces)
+    }
+
+    /// Made in a hurry, and with the triangles without area: as the segments or points that they are.
+    pub fn with_flat_triangles(positions: &[Vec3], triangles: &[[u32; 3]]) -> Bvh {
+        let (corners, faces) = corners(positions, triangles, |t| t.iter().all(|p| p.is_finite()));
+        Bvh::of_groups(&corners, &faces)
+    }
+
+    fn of_groups(corners: &[Triangle], faces: &[u32]) -> Bvh {
+        let order = along_curve(corners);
+        let bounds = |group: &[u32]| {
+            let mut bounds = Aabb::empty();
+            for &i in group {
+                let Triangle { v0, v1, v2 } = corners[i as usize];
+                [v0, v1, v2].into_iter().for_each(|p| {
+                    bounds.extend(p);
+                });
+            }
+            bounds
+        };
+        let boxes: Vec<Aabb> = order.par_chunks(GROUP).map(bounds).collect();
+        let params = BvhBuildParams { max_prims_per_leaf: 1, ..BvhBuildParams::very_fast_build() };
+        let mut tree = build_bvh2(&boxes, params, &mut Default::default());
+        // Leaves hold the triangles of their group in place of the group.
+        let members = |group: u32| {
+            let first = group as usize * GROUP;
+            &order[first..order.len().min(first + GROUP)]
+        };
+        let mut starts = vec![0u32];
+        for &group in &tree.primitive_indices {
+            starts.push(starts[starts.len() - 1] + members(group).len() as u32);
         }
+        for node in tree.nodes.iter_mut().filter(|node| node.is_leaf()) {
+            let (first, end) = (node.first_index as usize, (node.first_index + node.prim_count) as usize);
+            (node.first_index, node.prim_count) = (starts[first], starts[end] - starts[first]);
+        }
+        let order: Vec<u32> = tree.primitive_indices.iter().flat_map(|&group| members(group)).copied().collect();
+        Bvh::of(tree, &order, corners, faces)
+    }
+
+    /// `order`: the triangle at each place of the tree's leaves; none: an empty tree.
+    fn of(tree: Bvh2, order: &[u32], corners: &[Triangle], faces: &[u32]) -> Bvh {
+        let triangles: Vec<RtTriangle> = order.iter().map(|&i| RtTriangle::from(&corners[i as usize])).collect();
+        Bvh { triangles, faces: order.iter().map(|&i| faces[i as usize]).collect(), tree }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -132,47 +190,130 @@ impl Bvh {
     /// the triangles that `accept` lets pass (as in `cast`). Of points equally near
     /// the one found first in the tree.
     pub fn closest(&self, point: Vec3, reach: f32, accept: impl Fn(u32, Vec3A) -> bool) -> Option<SurfacePoint> {
-        if self.is_empty() || !point.is_finite() || reach.is_nan() {
+        if reach.is_nan() {
             return None;
         }
-        let point = Vec3A::from(point);
-        let mut best: Option<(usize, [f32; 3])> = None;
+        let at = Vec3A::from(point);
+        let mut best: Option<(usize, Vec3)> = None;
         // A little more than the square, so that a point exactly at `reach` counts.
-        let mut limit = reach * reach * (1.0 + 1e-6);
+        let squared = self.towards(at, reach * reach * (1.0 + 1e-6), |i, limit| {
+            let triangle = &self.triangles[i];
+            let (a, ab, ac) = (triangle.v0, -triangle.e1, triangle.e2);
+            let (nearest, weights) = closest_on_triangle([a, a + ab, a + ac].map(Vec3::from), at.into());
+            let distance = nearest.distance_squared(at.into());
+            let is_better = if best.is_some() { distance < limit } else { distance <= limit };
+            if is_better && accept(self.faces[i], -triangle.ng) {
+                best = Some((i, weights));
+                return distance;
+            }
+            limit
+        });
+        best.map(|(i, weights)| SurfacePoint { face: self.faces[i], barycentric: weights, distance: squared.sqrt() })
+    }
+
+    /// The point of the surface nearest to `point`, from the corners in `mesh`, which the
+    /// tree was made of; `None` when the tree is empty or the point is not finite.
+    pub fn nearest(&self, mesh: &Mesh, point: Vec3) -> Option<Nearest> {
+        let exact = point.as_dvec3();
+        let mut best: Option<Nearest> = None;
+        self.towards(point.into(), f32::INFINITY, |i, limit| {
+            let corners = mesh.corners(mesh.triangles[self.faces[i] as usize]);
+            let (found, _) = closest_on_triangle_exact(corners.map(Vec3::as_dvec3), exact);
+            let distance = found.distance(exact);
+            if best.is_some_and(|best| distance >= best.distance) {
+                return limit;
+            }
+            best = Some(Nearest { face: self.faces[i], point: found, distance });
+            // A little more, so that rounding of the boxes' distances hides nothing.
+            (distance * distance) as f32 * (1.0 + 1e-5) + f32::MIN_POSITIVE
+        });
+        best
+    }
+
+    /// Visits the triangles around `point`, nearer boxes first, whose boxes are within
+    /// the square root of `limit`, which `visit` is given and returns. Returns it too.
+    fn towards(&self, point: Vec3A, mut limit: f32, mut visit: impl FnMut(usize, f32) -> f32) -> f32 {
+        if self.is_empty() || !point.is_finite() {
+            return limit;
+        }
         let squared_distance = |node: u32| {
             let bounds = self.tree.nodes[node as usize].aabb();
             (point.clamp(bounds.min, bounds.max) - point).length_squared()
         };
-        let mut stack = vec![(squared_distance(0), 0u32)];
-        while let Some((distance, index)) = stack.pop() {
+        let mut waiting = Vec::with_capacity(64);
+        waiting.push((squared_distance(0), 0u32));
+        while let Some((distance, index)) = waiting.pop() {
             if distance > limit {
                 continue;
             }
             let node = &self.tree.nodes[index as usize];
             if node.is_leaf() {
                 for i in node.first_index as usize..(node.first_index + node.prim_count) as usize {
-                    let triangle = &self.triangles[i];
-                    let (nearest, weights) = closest_on_triangle(triangle, point);
-                    let distance = (nearest - point).length_squared();
-                    let is_better = if best.is_some() { distance < limit } else { distance <= limit };
-                    if is_better && accept(self.faces[i], -triangle.ng) {
-                        limit = distance;
-                        best = Some((i, weights));
-                    }
+                    limit = visit(i, limit);
                 }
                 continue;
             }
             let children = [node.first_index, node.first_index + 1].map(|child| (squared_distance(child), child));
             // The nearer one is looked at first.
             let [near, far] = if children[1].0 < children[0].0 { [children[1], children[0]] } else { children };
-            stack.extend([far, near].into_iter().filter(|child| child.0 <= limit));
+            waiting.extend([far, near].into_iter().filter(|child| child.0 <= limit));
         }
-        best.map(|(i, weights)| SurfacePoint {
-            face: self.faces[i],
-            barycentric: Vec3::from_array(weights),
-            distance: limit.sqrt(),
-        })
+        limit
     }
+
+    /// Calls `visit` with each triangle whose leaf's box touches the given one, until it
+    /// says false: all those whose own boxes do, and some more.
+    pub fn for_each_near(&self, low: Vec3, high: Vec3, mut visit: impl FnMut(u32) -> bool) {
+        self.tree.aabb_traverse(Aabb::new(low.into(), high.into()), |tree, node| {
+            let node = &tree.nodes[node as usize];
+            let faces = &self.faces[node.first_index as usize..][..node.prim_count as usize];
+            faces.iter().all(|&face| visit(face))
+        });
+    }
+}
+
+fn has_area([a, b, c]: [Vec3; 3]) -> bool {
+    // Infinite and NaN corners fail this comparison too.
+    let doubled_area = (b - a).cross(c - a).length_squared();
+    doubled_area > 0.0 && doubled_area.is_finite()
+}
+
+/// Of the triangles that `is_kept` lets pass, and their indices.
+fn corners(
+    positions: &[Vec3],
+    triangles: &[[u32; 3]],
+    is_kept: impl Fn([Vec3; 3]) -> bool,
+) -> (Vec<Triangle>, Vec<u32>) {
+    let all = triangles.iter().map(|t| t.map(|v| positions[v as usize])).enumerate();
+    let triangle = |t: [Vec3; 3]| {
+        let [v0, v1, v2] = t.map(Vec3A::from);
+        Triangle { v0, v1, v2 }
+    };
+    all.filter(|(_, t)| is_kept(*t)).map(|(face, t)| (triangle(t), face as u32)).unzip()
+}
+
+/// The triangles in the order of their middles along the Morton curve, those of one
+/// cell in the order they came in.
+fn along_curve(triangles: &[Triangle]) -> Vec<u32> {
+    let middle = |t: &Triangle| (t.v0.min(t.v1).min(t.v2) + t.v0.max(t.v1).max(t.v2)) * 0.5;
+    let none = (Vec3A::INFINITY, Vec3A::NEG_INFINITY);
+    let (low, high) = triangles.iter().map(middle).fold(none, |(low, high), p| (low.min(p), high.max(p)));
+    let scale = 1023.0 / (high - low).max_element().max(f32::MIN_POSITIVE);
+    // Every third bit, from ten in a row.
+    let spread = |x: f32| {
+        let x = (x as u64).min(1023);
+        let x = (x | x << 16) & 0x0300_00ff;
+        let x = (x | x << 8) & 0x0300_f00f;
+        let x = (x | x << 4) & 0x030c_30c3;
+        (x | x << 2) & 0x0924_9249
+    };
+    let key = |(i, triangle): (usize, &Triangle)| {
+        let [x, y, z] = ((middle(triangle) - low) * scale).to_array().map(spread);
+        (x | y << 1 | z << 2) << 32 | i as u64
+    };
+    let mut keys: Vec<u64> = triangles.par_iter().enumerate().map(key).collect();
+    keys.par_sort_unstable();
+    keys.into_iter().map(|key| key as u32).collect()
 }
 
 fn ray(origin: Vec3, direction: Vec3, reach: f32) -> Option<Ray> {
@@ -184,154 +325,50 @@ fn ray(origin: Vec3, direction: Vec3, reach: f32) -> Option<Ray> {
     })
 }
 
-/// The point of the triangle nearest to `p` and its corners' weights (Ericson,
-/// "Real-Time Collision Detection", 2005, 5.1.5).
-fn closest_on_triangle(triangle: &RtTriangle, p: Vec3A) -> (Vec3A, [f32; 3]) {
-    let (a, ab, ac) = (triangle.v0, -triangle.e1, triangle.e2);
-    let (b, c) = (a + ab, a + ac);
-    let (ap, bp, cp) = (p - a, p - b, p - c);
-    let (d1, d2) = (ab.dot(ap), ac.dot(ap));
-    if d1 <= 0.0 && d2 <= 0.0 {
-        return (a, [1.0, 0.0, 0.0]);
-    }
-    let (d3, d4) = (ab.dot(bp), ac.dot(bp));
-    if d3 >= 0.0 && d4 <= d3 {
-        return (b, [0.0, 1.0, 0.0]);
-    }
-    let vc = d1 * d4 - d3 * d2;
-    if vc <= 0.0 && d1 >= 0.0 && d3 <= 0.0 {
-        let v = d1 / (d1 - d3);
-        return (a + ab * v, [1.0 - v, v, 0.0]);
-    }
-    let (d5, d6) = (ab.dot(cp), ac.dot(cp));
-    if d6 >= 0.0 && d5 <= d6 {
-        return (c, [0.0, 0.0, 1.0]);
-    }
-    let vb = d5 * d2 - d1 * d6;
-    if vb <= 0.0 && d2 >= 0.0 && d6 <= 0.0 {
-        let w = d2 / (d2 - d6);
-        return (a + ac * w, [1.0 - w, 0.0, w]);
-    }
-    let va = d3 * d6 - d5 * d4;
-    if va <= 0.0 && d4 >= d3 && d5 >= d6 {
-        let w = (d4 - d3) / ((d4 - d3) + (d5 - d6));
-        return (b + (c - b) * w, [0.0, 1.0 - w, w]);
-    }
-    let scale = 1.0 / (va + vb + vc);
-    let (v, w) = (vb * scale, vc * scale);
-    (a + ab * v + ac * w, [1.0 - v - w, v, w])
-}
-
-#[cfg(test)]
-mod tests {
-    use glam::Vec2;
-
-    use super::*;
-    use crate::mesh::{
-        Mesh,
-        test_shapes::{cuboid, lens},
-    };
-
-    fn any(_: u32, _: Vec3A) -> bool {
-        true
-    }
-
-    fn at(mesh: &Mesh, point: &SurfacePoint) -> Vec3 {
-        let [a, b, c] = mesh.corners(mesh.triangles[point.face as usize]);
-        let w = point.barycentric;
-        a * w.x + b * w.y + c * w.z
-    }
-
-    /// Somewhere within +-1.5 each way.
-    fn place(random: &mut fastrand::Rng) -> Vec3 {
-        Vec3::new(random.f32(), random.f32(), random.f32()) * 3.0 - 1.5
-    }
-
-    #[test]
-    fn rays_and_nearest_points_agree_with_trying_every_triangle() {
-        let mesh = lens(Vec2::new(1.0, 0.7), 0.5, 12);
-        let bvh = Bvh::new(&mesh.positions, &mesh.triangles);
-        let mut random = fastrand::Rng::with_seed(5);
-        let (mut n_hits, mut n_misses) = (0, 0);
-        for _ in 0..2000 {
-            let (origin, target) = (place(&mut random), place(&mut random) * 0.6);
-            let direction = (target - origin).normalize();
-            // Planes first, then the inside of the triangle: another way than the tree's.
-            let slow = mesh
-                .triangles
-                .iter()
-                .filter_map(|&triangle| {
-                    let [a, b, c] = mesh.corners(triangle).map(|p| p.as_dvec3());
-                    let (o, d) = (origin.as_dvec3(), direction.as_dvec3());
-                    let n = (b - a).cross(c - a);
-                    let t = (a - o).dot(n) / d.dot(n);
-                    let p = o + d * t;
-                    let inside = [(a, b), (b, c), (c, a)].iter().all(|(u, v)| (*v - *u).cross(p - *u).dot(n) >= 0.0);
-                    (t >= 0.0 && inside).then_some(t as f32)
-                })
-                .fold(f32::INFINITY, f32::min);
-            let hit = bvh.cast(origin, direction, f32::INFINITY, any);
-            assert_eq!(bvh.is_blocked(origin, direction, f32::INFINITY), hit.is_some());
-            match hit {
-                Some(hit) => {
-                    n_hits += 1;
-                    assert!((hit.distance - slow).abs() < 1e-5, "{} {slow}", hit.distance);
-                    assert!(at(&mesh, &hit).distance(origin + direction * hit.distance) < 1e-5);
-                    assert!(bvh.cast(origin, direction, hit.distance * 0.999, any).is_none());
-                    // From beside the hit, looked for both ways along the line.
-                    let middle = origin + direction * (hit.distance + random.f32() * 0.02 - 0.01);
-                    let nearest = bvh.nearest_on_line(middle, direction, 0.02, any).unwrap();
-                    let one_way = |d: Vec3| bvh.cast(middle, d, 0.02, any).map_or(f32::INFINITY, |hit| hit.distance);
-                    let want = one_way(direction).min(one_way(-direction));
-                    assert!((nearest.distance - want).abs() < 1e-5, "{} {want}", nearest.distance);
-                }
-                None => {
-                    n_misses += 1;
-                    assert_eq!(slow, f32::INFINITY);
-                }
+/// The point of a triangle nearest to `p` and the weights of its corners: not
+/// negative, sum 1. Ericson, "Real-Time Collision Detection", 2005, section 5.1.5:
+/// by the region of the triangle's plane that the point lies over. Triangles
+/// without area are taken as the segment or point that they are.
+macro_rules! closest_on_triangle {
+    ($name:ident, $vector:ty) => {
+        pub fn $name([a, b, c]: [$vector; 3], p: $vector) -> ($vector, $vector) {
+            let (ab, ac, ap) = (b - a, c - a, p - a);
+            let (d1, d2) = (ab.dot(ap), ac.dot(ap));
+            if d1 <= 0.0 && d2 <= 0.0 {
+                return (a, <$vector>::X);
             }
-
-            let near = bvh.closest(origin, f32::INFINITY, any).unwrap();
-            assert!((at(&mesh, &near).distance(origin) - near.distance).abs() < 1e-5);
-            // No sample of any triangle is nearer.
-            let least = mesh.triangles.iter().flat_map(|&t| {
-                let [a, b, c] = mesh.corners(t);
-                [a, b, c, (a + b + c) / 3.0, (a + b) / 2.0, (b + c) / 2.0, (c + a) / 2.0]
-            });
-            let least = least.map(|p| p.distance(origin)).fold(f32::INFINITY, f32::min);
-            assert!(near.distance <= least + 1e-5 && least < near.distance + 0.1);
-            assert!(bvh.closest(origin, near.distance * 0.99, any).is_none());
+            let bp = p - b;
+            let (d3, d4) = (ab.dot(bp), ac.dot(bp));
+            if d3 >= 0.0 && d4 <= d3 {
+                return (b, <$vector>::Y);
+            }
+            let cp = p - c;
+            let (d5, d6) = (ab.dot(cp), ac.dot(cp));
+            if d6 >= 0.0 && d5 <= d6 {
+                return (c, <$vector>::Z);
+            }
+            let (va, vb, vc) = (d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2);
+            let sum = va + vb + vc;
+            if vc <= 0.0 && d1 >= 0.0 && d3 <= 0.0 && d1 > d3 {
+                let t = d1 / (d1 - d3);
+                return (a + ab * t, <$vector>::new(1.0 - t, t, 0.0));
+            }
+            if vb <= 0.0 && d2 >= 0.0 && d6 <= 0.0 && d2 > d6 {
+                let t = d2 / (d2 - d6);
+                return (a + ac * t, <$vector>::new(1.0 - t, 0.0, t));
+            }
+            if (va <= 0.0 || sum <= 0.0) && d4 >= d3 && d5 >= d6 && (d4 - d3) + (d5 - d6) > 0.0 {
+                let t = (d4 - d3) / ((d4 - d3) + (d5 - d6));
+                return (b + (c - b) * t, <$vector>::new(0.0, 1.0 - t, t));
+            }
+            if sum > 0.0 {
+                let (v, w) = (vb / sum, vc / sum);
+                (a + ab * v + ac * w, <$vector>::new(1.0 - v - w, v, w))
+            } else {
+                (a, <$vector>::X)
+            }
         }
-        assert!(n_hits > 300 && n_misses > 300, "{n_hits} {n_misses}");
-    }
-
-    #[test]
-    fn what_is_not_accepted_is_looked_through() {
-        let mesh = cuboid(Vec3::ZERO, Vec3::ONE);
-        let bvh = Bvh::new(&mesh.positions, &mesh.triangles);
-        let (origin, down) = (Vec3::new(0.3, 5.0, 0.2), Vec3::NEG_Y);
-        assert!((bvh.cast(origin, down, 10.0, any).unwrap().distance - 4.0).abs() < 1e-5);
-        let only_from_behind = |_: u32, normal: Vec3A| normal.y < 0.0;
-        assert!((bvh.cast(origin, down, 10.0, only_from_behind).unwrap().distance - 6.0).abs() < 1e-5);
-        let near = bvh.closest(Vec3::new(0.3, 0.9, 0.2), 10.0, only_from_behind).unwrap();
-        assert!((near.distance - 1.9).abs() < 1e-5);
-        assert!(bvh.closest(origin, 10.0, |_, _| false).is_none());
-    }
-
-    #[test]
-    fn nothing_flat_and_not_finite_are_survived() {
-        let positions = [Vec3::ZERO, Vec3::X, Vec3::X * 2.0, Vec3::splat(f32::NAN), Vec3::Y];
-        let empty = Bvh::new(&positions, &[[0, 1, 2], [0, 1, 3], [4, 4, 4]]);
-        assert!(empty.is_empty() && empty.cast(Vec3::ONE, Vec3::NEG_ONE, 9.0, any).is_none());
-        assert!(empty.closest(Vec3::ONE, 9.0, any).is_none() && !empty.is_blocked(Vec3::ONE, Vec3::NEG_ONE, 9.0));
-        let one = Bvh::new(&positions, &[[0, 1, 4]]);
-        for (origin, direction, reach) in
-            [(Vec3::NAN, Vec3::X, 1.0), (Vec3::ONE, Vec3::ZERO, 1.0), (Vec3::ONE, Vec3::X, f32::NAN)]
-        {
-            assert!(one.cast(origin, direction, reach, any).is_none());
-        }
-        assert!(one.closest(Vec3::NAN, 1.0, any).is_none());
-        let hit = one.cast(Vec3::new(0.25, 0.25, 1.0), Vec3::NEG_Z, 1.0, any).unwrap();
-        assert!(hit.barycentric.distance(Vec3::new(0.5, 0.25, 0.25)) < 1e-6 && hit.distance == 1.0);
-    }
+    };
 }
+closest_on_triangle!(closest_on_triangle, Vec3);
+closest_on_triangle!(closest_on_triangle_exact, DVec3);

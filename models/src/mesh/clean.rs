@@ -154,13 +154,14 @@ pub fn clean_with(mesh: &Mesh, options: &CleanOptions) -> Result<(Mesh, CleanRep
             "give a picture or a mesh with a larger object",
         ));
     }
+    let is_open = surface.links.iter().flatten().any(Option::is_none);
     report.n_split = separated.len() - positions.len();
     let mut corners = Corners { origin, turned, weld, vertex_from, face_from };
     let mut solid = Mesh { positions: separated, triangles, front: mesh.front, ..Mesh::default() };
 
     let limits =
         Limits { perimeter: options.hole * diagonal(&solid.positions, &solid.triangles), n_edges: options.hole_edges };
-    if limits.perimeter > 0.0 {
+    if limits.perimeter > 0.0 && is_open {
         report.n_holes_filled = holes::fill(&mut solid, &limits);
     }
     if report.n_holes_filled > 0 {

@@ -17,8 +17,9 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Mesh,
-    analysis::{rounded, shape::area_and_volume, tree::Tree},
-    topology::topology,
+    analysis::{rounded, shape::area_and_volume},
+    bvh::Bvh,
+    topology::is_watertight,
 };
 
 use sample::Sample;
@@ -31,7 +32,7 @@ pub const N_VIEWS: usize = 12;
 
 /// At most so many vertices are looked at for each sample, evenly spread over the
 /// mesh: dense meshes have samples enough.
-const MAX_VERTICES: usize = 4;
+const MAX_VERTICES: usize = 1;
 
 /// From each surface to the other.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,7 +79,7 @@ pub fn compare(a: &Mesh, b: &Mesh, samples: usize, seed: u64) -> Option<Comparis
 
 /// Signed, in cubic metres; `None` when the surface is not closed or has none.
 pub fn closed_volume(mesh: &Mesh) -> Option<f64> {
-    let closed = topology(&mesh.positions, &mesh.triangles).is_watertight();
+    let closed = is_watertight(&mesh.positions, &mesh.triangles);
     let volume = if closed { area_and_volume(mesh).1 } else { 0.0 };
     (volume != 0.0).then_some(volume)
 }
@@ -88,7 +89,8 @@ pub fn distances(a: &Mesh, b: &Mesh, samples: usize, seed: u64) -> Option<Distan
     let (low, high) = finite_bounds(a)?;
     let diagonal = f64::from((high - low).length());
     let (points_a, points_b) = (sample::spread(a, samples, seed)?, sample::spread(b, samples, seed)?);
-    let (tree_a, tree_b) = rayon::join(|| Tree::new(a), || Tree::new(b));
+    let tree = |mesh: &Mesh| Bvh::with_flat_triangles(&mesh.positions, &mesh.triangles);
+    let (tree_a, tree_b) = rayon::join(|| tree(a), || tree(b));
     let forth = Side::measure(&points_a, a, b, &tree_b);
     let back = Side::measure(&points_b, b, a, &tree_a);
     let f_score = F_SCORE_AT.map(|share| {
@@ -113,10 +115,10 @@ struct Side {
 }
 
 impl Side {
-    fn measure(points: &[Sample], from: &Mesh, to: &Mesh, tree: &Tree) -> Side {
+    fn measure(points: &[Sample], from: &Mesh, to: &Mesh, tree: &Bvh) -> Side {
         let found = points.par_iter().filter_map(|sample| {
-            let near = tree.nearest(sample.position)?;
-            Some((near.distance, f64::from(sample.normal.dot(normal(to, near.triangle)).abs())))
+            let near = tree.nearest(to, sample.position)?;
+            Some((near.distance, f64::from(sample.normal.dot(normal(to, near.face)).abs())))
         });
         let (distances, cosines): (Vec<f64>, Vec<f64>) = found.unzip();
         let mut used = vec![false; from.positions.len()];
@@ -124,7 +126,7 @@ impl Side {
         let stride = from.positions.len() / (MAX_VERTICES * points.len()) + 1;
         let corners: Vec<Vec3> = from.positions.iter().zip(used).filter(|(_, used)| *used).map(|(&p, _)| p).collect();
         let every = corners.par_iter().step_by(stride);
-        let corner = every.filter_map(|&p| Some(tree.nearest(p)?.distance)).reduce(|| 0.0, f64::max);
+        let corner = every.filter_map(|&p| Some(tree.nearest(to, p)?.distance)).reduce(|| 0.0, f64::max);
         let farthest = distances.iter().copied().fold(corner, f64::max);
         Side { distances, cosines, farthest }
     }

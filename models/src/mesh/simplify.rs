@@ -6,8 +6,8 @@
 //! in the way of a budget.
 //!
 //! Edges are collapsed by meshoptimizer. Without texture coordinates only shape
-//! counts, vertices go where the surface around them is met best, and normals
-//! are made afresh. With them, charts keep their layout: seams stay where they
+//! counts, vertices go where the surfaces are nearest to each other (see `refit`),
+//! and normals are made afresh. With them, charts keep their layout: seams stay where they
 //! are and closed, no triangle turns over or lies on another in the texture, and
 //! normals are those of the input, so that maps baked for the input still fit.
 //! What the engine `inflate` makes is reduced as what it is: see `mirrored`.
@@ -15,6 +15,7 @@
 mod charts;
 mod collapse;
 mod mirrored;
+mod refit;
 #[cfg(test)]
 mod tests;
 
@@ -78,7 +79,11 @@ pub fn simplify_with(mesh: &Mesh, options: &SimplifyOptions) -> Result<(Mesh, Si
     } else if let Some(half) = FrontHalf::of(mesh) {
         mirrored::reduce_mirrored(&half, options.target)
     } else {
-        collapse::reduce(mesh, has_layout, outline_locks(mesh), options)
+        let (mut reduced, error_m) = collapse::reduce(mesh, has_layout, outline_locks(mesh), options);
+        if !has_layout {
+            refit::refit(mesh, &mut reduced);
+        }
+        (reduced, error_m)
     };
     let broken = |mesh: &Mesh| !is_sound(&mesh.positions, &mesh.triangles);
     if broken(&reduced) && !broken(mesh) {

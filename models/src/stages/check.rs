@@ -24,7 +24,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "check",
-    version: 2,
+    version: 3,
     doc: "Measure the asset and hold it against the gate.",
     reads: &[Slot::Asset, Slot::Mesh],
     may_read: &[Slot::Cutout, Slot::High, Slot::Notes],

@@ -13,7 +13,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "compare",
-    version: 1,
+    version: 2,
     doc: "Hold the source against a second mesh: distances, F-score, normals, silhouettes.",
     reads: &[Slot::Source],
     may_read: &[],

@@ -18,14 +18,19 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "simplify",
-    version: 2,
+    version: 3,
     doc: "Reduce to an exact triangle budget, or to an error.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::High, Slot::Notes],
     writes: &[Slot::Mesh],
     // The mesh as it was, unless details are taken from another one anyway.
     may_write: &[Slot::High, Slot::Notes],
-    engines: &[Engine { id: "meshopt", doc: "meshoptimizer's quadric edge collapse.", net: None, params: &[] }],
+    engines: &[Engine {
+        id: "meshopt",
+        doc: "meshoptimizer's quadric edge collapse, then vertices moved to where the surfaces are nearest.",
+        net: None,
+        params: &[],
+    }],
     params: &[
         Param {
             id: "triangles",

@@ -14,7 +14,7 @@ use glam::Vec3;
 use rayon::prelude::*;
 use robust::{Coord, Coord3D, orient2d, orient3d};
 
-use super::tree::Tree;
+use crate::mesh::{Mesh, bvh::Bvh};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intersections {
@@ -35,23 +35,25 @@ const MAX_NEAR: u32 = 1 << 16;
 /// `faces[i]` are the welded vertices of the mesh's triangle i. At most about
 /// `max_tests` pairs with touching boxes are looked at, plus 17 million; the
 /// result does not depend on the number of threads.
-pub fn intersections(tree: &Tree, faces: &[[u32; 3]], max_tests: u64) -> Intersections {
+pub fn intersections(mesh: &Mesh, faces: &[[u32; 3]], max_tests: u64) -> Intersections {
+    let tree = Bvh::with_flat_triangles(&mesh.positions, &mesh.triangles);
     let mut n_pairs = 0;
     let mut n_tests = 0;
     let mut complete = true;
-    let hit: Vec<AtomicBool> = (0..tree.len()).map(|_| AtomicBool::new(false)).collect();
+    let hit: Vec<AtomicBool> = faces.iter().map(|_| AtomicBool::new(false)).collect();
     // A stride through the mesh: what is found before the budget is used up is a
     // sample of all of it. Blocks grow, for there is a wait after each.
     let mut start = 0;
     let mut block = BLOCK;
-    let order = spread(tree.len());
+    let order = spread(faces.len());
     while start < order.len() {
         if n_tests >= max_tests {
             complete = false;
             break;
         }
         let end = (start + block).min(order.len());
-        let found: Vec<Found> = order[start..end].par_iter().map(|&item| pairs_of(tree, faces, item, &hit)).collect();
+        let found: Vec<Found> =
+            order[start..end].par_iter().map(|&face| pairs_of(&tree, mesh, faces, face, &hit)).collect();
         for one in found {
             n_pairs += one.n_pairs;
             n_tests += u64::from(one.n_tests);
@@ -78,13 +80,17 @@ fn spread(n: usize) -> Vec<u32> {
     (0..STRIDE.min(n)).flat_map(|first| (first..n).step_by(STRIDE)).map(|i| i as u32).collect()
 }
 
-/// Pairs of `item` with triangles that come after it in the mesh.
-fn pairs_of(tree: &Tree, faces: &[[u32; 3]], item: u32, hit: &[AtomicBool]) -> Found {
+/// Pairs of a triangle with those that come after it in the mesh.
+fn pairs_of(tree: &Bvh, mesh: &Mesh, faces: &[[u32; 3]], face: u32, hit: &[AtomicBool]) -> Found {
     let mut found = Found { n_pairs: 0, n_tests: 0, complete: true };
-    let face = faces[tree.triangle(item) as usize];
-    let corners = tree.corners(item);
-    tree.for_each_near(item, |other| {
-        if other <= item {
+    let corners = |face: u32| mesh.corners(mesh.triangles[face as usize]);
+    let (low, high) = bounds(corners(face));
+    tree.for_each_near(low, high, |other| {
+        if other <= face {
+            return true;
+        }
+        let (other_low, other_high) = bounds(corners(other));
+        if !(low.cmple(other_high) & other_low.cmple(high)).all() {
             return true;
         }
         found.n_tests += 1;
@@ -92,14 +98,18 @@ fn pairs_of(tree: &Tree, faces: &[[u32; 3]], item: u32, hit: &[AtomicBool]) -> F
             found.complete = false;
             return false;
         }
-        if crosses(corners, face, tree.corners(other), faces[tree.triangle(other) as usize]) {
+        if crosses(corners(face), faces[face as usize], corners(other), faces[other as usize]) {
             found.n_pairs += 1;
-            hit[item as usize].store(true, Ordering::Relaxed);
+            hit[face as usize].store(true, Ordering::Relaxed);
             hit[other as usize].store(true, Ordering::Relaxed);
         }
         true
     });
     found
+}
+
+fn bounds([a, b, c]: [Vec3; 3]) -> (Vec3, Vec3) {
+    (a.min(b).min(c), a.max(b).max(c))
 }
 
 /// Whether two triangles pass through each other, as the module says. Equal
@@ -253,7 +263,7 @@ mod tests {
     fn counted(mesh: &Mesh, max_tests: u64) -> Intersections {
         let weld = weld_map(&mesh.positions);
         let faces: Vec<_> = mesh.triangles.iter().map(|t| t.map(|v| weld[v as usize])).collect();
-        intersections(&Tree::new(mesh), &faces, max_tests)
+        intersections(mesh, &faces, max_tests)
     }
 
     #[test]

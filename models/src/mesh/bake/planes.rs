@@ -1,5 +1,7 @@
 //! From samples to the pixels of each map.
 
+use std::ops::Range;
+
 use glam::{Mat3, Vec2, Vec3, Vec4};
 use rayon::prelude::*;
 
@@ -80,6 +82,31 @@ struct Strip {
     /// Share of the occlusion map that an occlusion texture of the source has decided.
     given: Vec<u8>,
     thickness: Vec<u8>,
+}
+
+/// A sample's point of the high surface and what is there.
+#[derive(Clone)]
+struct Read {
+    low: LowPoint,
+    point: SurfacePoint,
+    detail: Detail,
+    /// Of the source, linear RGBA.
+    color: Vec4,
+}
+
+impl Read {
+    /// Whether what lies between two samples of a texel can be taken for their mean.
+    fn is_like(&self, other: &Read) -> bool {
+        // Two steps of sRGB, about, and of linear values.
+        let alike = |a: Vec4, b: Vec4| (a - b).abs().cmple(a.max(b) * 0.02 + 0.004).all();
+        let surface = |d: &Detail| Vec4::new(d.roughness, d.metallic, d.occlusion, 0.0);
+        self.detail.material == other.detail.material
+            && alike(self.color, other.color)
+            && alike(surface(&self.detail), surface(&other.detail))
+            && alike(self.detail.emissive.extend(0.0), other.detail.emissive.extend(0.0))
+            // Two degrees.
+            && self.detail.normal.dot(other.detail.normal) >= 0.9994
+    }
 }
 
 /// A texel's samples, added up.
@@ -183,36 +210,92 @@ impl<'a> Bake<'a> {
         Ok(Baked { planes, material: self.material })
     }
 
-    /// The texels of one band.
+    /// The texels of one band. Of each texel some samples are read first; the others
+    /// only where those differ or lie beyond a chart's edge.
     fn band(&self, band: usize) -> Strip {
         let rows = self.layout.rows(band);
         let samples = self.layout.samples(band);
-        let lows: Vec<LowPoint> = samples.iter().map(|sample| self.layout.point(sample)).collect();
+        let texels: Vec<Range<usize>> = samples
+            .chunk_by(|a, b| a.texel == b.texel)
+            .scan(0, |start, texel| {
+                let range = *start..*start + texel.len();
+                *start = range.end;
+                Some(range)
+            })
+            .collect();
+        let mut reads = vec![None; samples.len()];
         let mut last = None;
-        let points: Vec<SurfacePoint> =
-            samples.iter().zip(&lows).map(|(sample, low)| self.search.find(sample, low, &mut last)).collect();
-        let colors = self.colors_of_points(&points);
+        self.read(texels.iter().flat_map(|texel| self.probes(texel)), &samples, &mut last, &mut reads);
+        let is_plain = |texel: &Range<usize>| {
+            texel.len() > 1 && self.probes(texel).all(|i| samples[i].barycentric.min_element() >= 0.0) && {
+                let mut probes = self.probes(texel).filter_map(|i| reads[i].as_ref());
+                let first = probes.next();
+                first.is_some_and(|first| probes.all(|other| first.is_like(other)))
+            }
+        };
+        let varied: Vec<Range<usize>> = texels.iter().filter(|texel| !is_plain(texel)).cloned().collect();
+        let rest = varied.into_iter().flatten().filter(|&i| reads[i].is_none()).collect::<Vec<_>>();
+        self.read(rest.into_iter(), &samples, &mut last, &mut reads);
 
         let n_texels = ((rows.end - rows.start) * self.layout.size) as usize;
         let mut strip = Strip::unknown(self.kinds.len(), n_texels);
-        let mut start = 0;
-        while start < samples.len() {
-            let texel = samples[start].texel;
-            let n = samples[start..].iter().take_while(|sample| sample.texel == texel).count();
+        let mut places = vec![None; n_texels];
+        for texel in texels {
             let mut sums = Sums::default();
-            for i in start..start + n {
-                let detail = self.search.details.at(points[i].face, points[i].barycentric, lows[i].footprint);
-                let color = colors.get(i).copied().unwrap_or(detail.base_color);
-                self.add(&mut sums, &lows[i], &points[i], &detail, color);
+            reads[texel.clone()].iter().flatten().for_each(|read| self.add(&mut sums, read));
+            let (middle, at) = (self.middle(&texel), samples[texel.start].texel);
+            if let Some(read) = &reads[middle] {
+                let place = (at % self.layout.size, rows.start + at / self.layout.size);
+                places[at as usize] = self.write(&mut strip, at as usize, place, &sums, &samples[middle], &read.point);
             }
-            // The sample in the middle stands for the texel where one must do.
-            let half = self.options.supersample as usize / 2;
-            let middle = start + (half * self.options.supersample as usize + half).min(n - 1);
-            let place = (texel % self.layout.size, rows.start + texel / self.layout.size);
-            self.write(&mut strip, texel as usize, place, &sums, &samples[middle], &points[middle]);
-            start += n;
+        }
+        if let Some(occlusion) = self.options.occlusion {
+            let distance = occlusion.distance * self.search.diagonal;
+            let visibility = self.sky.visibilities(self.search, rows.start, self.layout.size, &places, distance);
+            for (value, seen) in strip.visibility.iter_mut().zip(visibility) {
+                *value = seen.map_or(*value, byte);
+            }
         }
         strip
+    }
+
+    /// Of a texel's samples those that are read first: two opposite ones and the middle.
+    fn probes(&self, texel: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
+        let (first, middle, last) = (texel.start, self.middle(texel), texel.end - 1);
+        [Some(first), (middle != first && middle != last).then_some(middle), (last != first).then_some(last)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The sample in the middle stands for the texel where one must do.
+    fn middle(&self, texel: &Range<usize>) -> usize {
+        let half = self.options.supersample as usize / 2;
+        texel.start + (half * self.options.supersample as usize + half).min(texel.len() - 1)
+    }
+
+    /// Finds and reads the high surface at the given samples.
+    fn read(
+        &self,
+        which: impl Iterator<Item = usize>,
+        samples: &[Sample],
+        last: &mut Option<(u32, f32)>,
+        reads: &mut [Option<Read>],
+    ) {
+        let mut read_now = Vec::new();
+        let mut points = Vec::new();
+        for i in which {
+            let low = self.layout.point(&samples[i]);
+            let point = self.search.find(&samples[i], &low, last);
+            let detail = self.search.details.at(point.face, point.barycentric, low.footprint);
+            reads[i] = Some(Read { low, point, detail, color: detail.base_color });
+            read_now.push(i);
+            points.push(point);
+        }
+        for (i, color) in read_now.into_iter().zip(self.colors_of_points(&points)) {
+            if let Some(read) = &mut reads[i] {
+                read.color = color;
+            }
+        }
     }
 
     fn colors_of_points(&self, points: &[SurfacePoint]) -> Vec<Vec4> {
@@ -224,7 +307,7 @@ impl<'a> Bake<'a> {
         colors.into_iter().map(|[r, g, b, _]| Vec3::new(r, g, b).clamp(Vec3::ZERO, Vec3::ONE).extend(1.0)).collect()
     }
 
-    fn add(&self, sums: &mut Sums, low: &LowPoint, point: &SurfacePoint, detail: &Detail, color: Vec4) {
+    fn add(&self, sums: &mut Sums, Read { low, point, detail, color }: &Read) {
         sums.n += 1.0;
         sums.color += color.truncate() * color.w;
         sums.plain_color += color.truncate();
@@ -246,6 +329,7 @@ impl<'a> Bake<'a> {
         }
     }
 
+    /// Returns where occlusion has to be found by rays.
     fn write(
         &self,
         strip: &mut Strip,
@@ -254,7 +338,7 @@ impl<'a> Bake<'a> {
         sums: &Sums,
         sample: &Sample,
         point: &SurfacePoint,
-    ) {
+    ) -> Option<Place> {
         let material = self.search.details.material(point.face);
         for (kind, plane) in self.kinds.iter().zip(&mut strip.planes) {
             plane[texel] = self.encode(*kind, sums, material);
@@ -270,20 +354,16 @@ impl<'a> Bake<'a> {
         };
         strip.facing[texel] = (at.normal * 127.0).round().to_array().map(|v| v as i8);
         strip.visibility[texel] = 255;
-        if let Some(occlusion) = self.options.occlusion {
-            let has_texture =
-                self.search.high.materials.get(material as usize).is_some_and(|m| m.occlusion_texture.is_some());
-            if has_texture {
-                strip.given[texel] = 255;
-            } else {
-                let distance = occlusion.distance * self.search.diagonal;
-                strip.visibility[texel] = byte(self.sky.visibility(self.search, place, &at, distance));
-            }
+        let has_texture =
+            self.search.high.materials.get(material as usize).is_some_and(|m| m.occlusion_texture.is_some());
+        if self.options.occlusion.is_some() && has_texture {
+            strip.given[texel] = 255;
         }
         if self.options.extras.contains(&Extra::Thickness) {
             let most = self.high_side;
             strip.thickness[texel] = byte(self.inwards.thickness(self.search, place, &at, most) / most);
         }
+        (!has_texture).then_some(at)
     }
 
     fn encode(&self, kind: Kind, sums: &Sums, material: u32) -> [u8; 3] {

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// Where nothing is known, the line is looked along so far at first, relative to the cage.
+const FIRST_REACH: f32 = 1.0 / 64.0;
+
 pub struct Search<'a> {
     pub high: &'a TexturedMesh,
     pub details: Details<'a>,
@@ -46,8 +49,9 @@ impl<'a> Search<'a> {
     /// The nearest point within the cage along the normal, either way, that faces the
     /// same way; else the closest such point of the surface not much beyond the cage;
     /// else the closest of all. Faces of double-sided materials face both ways.
-    /// `last` is the triangle found before: trying it first makes most rays short.
-    pub fn find(&self, sample: &Sample, low: &LowPoint, last: &mut Option<u32>) -> SurfacePoint {
+    /// `last` is what was found before: its triangle is tried first, and what it was away
+    /// from the low surface says how far to look at first, which makes most rays short.
+    pub fn find(&self, sample: &Sample, low: &LowPoint, last: &mut Option<(u32, f32)>) -> SurfacePoint {
         let own = SurfacePoint { face: sample.face, barycentric: sample.barycentric, distance: 0.0 };
         if !self.is_other {
             return own;
@@ -55,24 +59,24 @@ impl<'a> Search<'a> {
         let normal = Vec3A::from(low.normal);
         let accept =
             |face: u32, face_normal: Vec3A| face_normal.dot(normal) > 0.0 || self.details.is_double_sided(face);
-        let mut best = last.and_then(|face| self.along_normal(face, low, accept));
-        match best {
-            Some(known) => {
-                let nearer = self.bvh.nearest_on_line(low.position, low.normal, known.distance, accept);
-                best = nearer.filter(|hit| hit.distance < known.distance).or(best);
+        let known = last.and_then(|(face, _)| self.along_normal(face, low, accept));
+        let mut reach = match (known, *last) {
+            (Some(known), _) => known.distance,
+            (None, Some((_, distance))) => (2.0 * distance).clamp(self.cage * FIRST_REACH, self.cage),
+            (None, None) => self.cage,
+        };
+        let best = loop {
+            let nearest = self.bvh.nearest_on_line(low.position, low.normal, reach, accept);
+            match known {
+                Some(known) => break nearest.filter(|hit| hit.distance < known.distance).or(Some(known)),
+                None if nearest.is_some() || reach >= self.cage => break nearest,
+                None => reach = (reach * 8.0).min(self.cage),
             }
-            None => {
-                for direction in [low.normal, -low.normal] {
-                    let reach = best.map_or(self.cage, |best: SurfacePoint| best.distance);
-                    let hit = self.bvh.cast(low.position, direction, reach, accept);
-                    best = hit.filter(|hit| hit.distance < reach).or(best);
-                }
-            }
-        }
+        };
         let found = best
             .or_else(|| self.bvh.closest(low.position, 4.0 * self.cage, accept))
             .or_else(|| self.bvh.closest(low.position, f32::INFINITY, |_, _| true));
-        *last = best.map(|best| best.face);
+        *last = best.map(|best| (best.face, best.distance));
         // Only a point that is not finite has no closest one.
         found.unwrap_or(SurfacePoint { face: 0, barycentric: Vec3::splat(1.0 / 3.0), distance: 0.0 })
     }

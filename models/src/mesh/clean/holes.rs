@@ -5,10 +5,14 @@
 //! surroundings included, is as flat as can be, and whose area is least among
 //! those (Barequet and Sharir 1995 with the weights of Liepa 2003); larger ones
 //! are closed ear by ear. Where neither works without an edge or a face that is
-//! there already, all edges are connected to a new vertex in the middle.
+//! there already, all edges are connected to a new vertex in the middle. Patches
+//! within a smooth surface then continue it, see `fair`.
 
 mod ears;
+mod fair;
 mod least_weight;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use glam::Vec3;
 
@@ -36,6 +40,7 @@ pub(super) fn fill(mesh: &mut Mesh, limits: &Limits) -> usize {
         return 0;
     }
     let areas = PieceAreas::of(mesh);
+    let around = Surroundings::of(mesh, &small);
     let mut filled: Vec<Patch> = Vec::new();
     let mut n_filled = 0;
     for hole in small {
@@ -44,12 +49,13 @@ pub(super) fn fill(mesh: &mut Mesh, limits: &Limits) -> usize {
         let fits = |patch: &Patch| patch.area(mesh, &hole) <= largest;
         let Some(patch) = rim.patch().filter(fits) else { continue };
         n_filled += 1;
-        filled.push(patch);
+        let faired = fair::fair(&rim, &patch, &around.of_rim(mesh, &hole)).filter(fits);
+        filled.push(faired.unwrap_or(patch));
     }
     for patch in filled {
-        let middle = mesh.positions.len() as u32;
-        mesh.positions.extend(patch.middle);
-        mesh.triangles.extend(patch.faces.iter().map(|face| face.map(|v| if v == MIDDLE { middle } else { v })));
+        let first = mesh.positions.len() as u32;
+        mesh.positions.extend(patch.new);
+        mesh.triangles.extend(patch.faces.iter().map(|face| face.map(|v| if v >= NEW { v - NEW + first } else { v })));
     }
     n_filled
 }
@@ -88,17 +94,21 @@ fn is_small(mesh: &Mesh, hole: &[u32], limits: &Limits) -> bool {
     hole.len() <= limits.n_edges && (0..hole.len()).map(|i| at(i).distance(at(i + 1))).sum::<f32>() <= limits.perimeter
 }
 
-/// Stands for the vertex in the middle of a patch.
-const MIDDLE: u32 = u32::MAX;
+/// From here on a patch's own vertices are counted.
+const NEW: u32 = 1 << 31;
 
 struct Patch {
     faces: Vec<[u32; 3]>,
-    middle: Option<Vec3>,
+    /// Its own vertices.
+    new: Vec<Vec3>,
 }
 
 impl Patch {
     fn area(&self, mesh: &Mesh, hole: &[u32]) -> f64 {
-        let at = |v: u32| if v == MIDDLE { self.middle } else { mesh.positions.get(v as usize).copied() };
+        let at = |v: u32| match v.checked_sub(NEW) {
+            Some(new) => self.new.get(new as usize).copied(),
+            None => mesh.positions.get(v as usize).copied(),
+        };
         let corner = |v: u32| at(v).unwrap_or(mesh.positions[hole[0] as usize]).as_dvec3();
         let doubled = |face: &[u32; 3]| {
             let [a, b, c] = face.map(corner);
@@ -141,7 +151,7 @@ impl<'a> Rim<'a> {
             if n <= MAX_LEAST_WEIGHT { least_weight::triangulate(self) } else { ears::triangulate(self) };
         let named = |faces: Vec<[usize; 3]>| faces.iter().map(|face| face.map(|i| self.vertices[i])).collect();
         match without_middle {
-            Some(faces) => Some(Patch { faces: named(faces), middle: None }),
+            Some(faces) => Some(Patch { faces: named(faces), new: Vec::new() }),
             None => self.fan(),
         }
     }
@@ -152,8 +162,8 @@ impl<'a> Rim<'a> {
         let middle = self.points.iter().map(|p| p.as_dvec3()).sum::<glam::DVec3>() / n as f64;
         let middle = middle.as_vec3();
         let sound = |i: usize| normal(self.points[i], self.points[(i + 1) % n], middle).is_some();
-        let faces = (0..n).map(|i| [self.vertices[i], self.vertices[(i + 1) % n], MIDDLE]).collect();
-        (0..n).all(sound).then_some(Patch { faces, middle: Some(middle) })
+        let faces = (0..n).map(|i| [self.vertices[i], self.vertices[(i + 1) % n], NEW]).collect();
+        (0..n).all(sound).then_some(Patch { faces, new: vec![middle] })
     }
 
     /// Whether the mesh has an edge between two vertices of the rim that are not
@@ -169,6 +179,37 @@ fn normal(a: Vec3, b: Vec3, c: Vec3) -> Option<Vec3> {
     let longest = a.distance_squared(b).max(b.distance_squared(c)).max(c.distance_squared(a));
     let normal = (b - a).cross(c - a);
     (normal.length() > LEAST * longest).then(|| normal.normalize())
+}
+
+/// The vertices around those of holes.
+struct Surroundings {
+    neighbours: BTreeMap<u32, BTreeSet<u32>>,
+}
+
+impl Surroundings {
+    fn of(mesh: &Mesh, holes: &[Vec<u32>]) -> Surroundings {
+        let mut neighbours: BTreeMap<u32, BTreeSet<u32>> =
+            holes.iter().flatten().map(|&v| (v, BTreeSet::new())).collect();
+        for face in &mesh.triangles {
+            for &v in face {
+                if let Some(around) = neighbours.get_mut(&v) {
+                    around.extend(face.iter().filter(|&&other| other != v));
+                }
+            }
+        }
+        Surroundings { neighbours }
+    }
+
+    /// For each vertex of a rim those around it that are not neighbours along the rim.
+    fn of_rim(&self, mesh: &Mesh, rim: &[u32]) -> Vec<Vec<Vec3>> {
+        let n = rim.len();
+        let off_rim = |i: usize| {
+            let along = [rim[(i + 1) % n], rim[(i + n - 1) % n]];
+            let around = self.neighbours.get(&rim[i]).into_iter().flatten().filter(move |v| !along.contains(v));
+            around.map(|&v| mesh.positions[v as usize]).collect()
+        };
+        (0..n).map(off_rim).collect()
+    }
 }
 
 struct PieceAreas {

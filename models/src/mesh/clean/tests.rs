@@ -211,6 +211,38 @@ fn holes_of_many_edges_are_filled_in_the_shape_around_them() {
 }
 
 #[test]
+fn a_patch_in_a_ball_bulges_like_the_ball() {
+    // Triangles around one vertex go, so that holes of 8 to 20 edges are left, the widest
+    // of them 40 degrees across.
+    for (rings, direction) in [(1, Vec3::new(0.3, 0.2, 0.9)), (2, Vec3::new(0.7, -0.4, 0.5)), (3, Vec3::X)] {
+        let ball = clean(&shapes::sphere(24), 0.0).unwrap();
+        let middle = direction.normalize();
+        let apart = |v: u32| ball.positions[v as usize].normalize().dot(middle);
+        let limit = (rings as f32 * 0.13).cos();
+        let mut open = ball.clone();
+        open.triangles.retain(|t| t.iter().any(|&v| apart(v) < limit));
+        let (whole, report) = repaired(&open, &WIDE);
+        assert!(report.n_holes_filled == 1 && report.is_closed_manifold(), "{report:?}");
+        let flat = {
+            let cap = ball.triangles.len() - open.triangles.len();
+            (cap, whole.triangles.len() - open.triangles.len())
+        };
+        // The patch lies on the ball to within a fiftieth of what a flat one would be off by, at least
+        // where it is deepest, and turns nowhere.
+        let depth = 1.0 - limit;
+        for &t in &whole.triangles {
+            let [a, b, c] = whole.corners(t);
+            assert!((b - a).cross(c - a).dot(a + b + c) > 0.0, "{rings}: a fold");
+        }
+        for p in &whole.positions {
+            assert!((p.length() - 1.0).abs() < 0.15 * depth, "{rings}: {} {depth} {flat:?}", p.length());
+        }
+        let change = (volume(&whole) / volume(&ball) - 1.0).abs();
+        assert!(change < 2e-4, "{rings}: {change} {flat:?}");
+    }
+}
+
+#[test]
 fn an_open_bowl_that_is_inside_out_is_turned() {
     let mut bowl = shapes::sphere(16);
     let positions = bowl.positions.clone();
@@ -349,6 +381,16 @@ fn odd_files_come_out_closed_or_with_an_honest_report() {
                 assert!(error.message.starts_with("nothing is left of"), "{name}: {error}");
             }
         }
+    }
+}
+
+#[test]
+fn a_chair_whose_boards_touch_comes_out_manifold() {
+    let Some(file) = test_data("meshes/chair_model.obj") else { return };
+    let mesh = test_files::read(&file).unwrap();
+    for options in [CleanOptions::default(), WIDE, CleanOptions { keep_uvs: true, ..CleanOptions::default() }] {
+        let (_, report) = repaired(&mesh, &options);
+        assert!(report.n_split > 0, "{report:?}");
     }
 }
 

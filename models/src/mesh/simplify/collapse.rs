@@ -54,7 +54,6 @@ pub(super) fn reduce(
         charts: has_layout.then(|| Charts::of(mesh, &whole.triangles)),
         shape: options.preserve_topology.then(|| Shape::of(&whole.places(), &whole.triangles)),
         was_crowded: if has_layout { crowded(&whole.places(), &whole.triangles) } else { Vec::new() },
-        was_on_border: on_border(&whole),
         whole,
     };
     match options.target {
@@ -77,7 +76,7 @@ fn lock_extremes(mesh: &Mesh, locks: &mut [SimplifyVertex]) {
     }
 }
 
-/// A stage of the reduction. Vertices keep the numbers they have in the input.
+/// A stage of the reduction. With a layout vertices keep the numbers they have in the input.
 #[derive(Clone)]
 struct Reduced {
     positions: Vec<[f32; 3]>,
@@ -85,6 +84,8 @@ struct Reduced {
     attributes: Vec<f32>,
     weights: Vec<f32>,
     triangles: Vec<[u32; 3]>,
+    /// Vertices that were on a border of the input.
+    was_on_border: Vec<bool>,
     /// Of all passes so far, in metres.
     error: f32,
 }
@@ -103,8 +104,30 @@ impl Reduced {
             (weld_map(&mesh.positions), Vec::new(), Vec::new())
         };
         let triangles = mesh.triangles.iter().map(|t| t.map(|v| same[v as usize]));
-        let triangles = triangles.filter(|[a, b, c]| a != b && b != c && c != a).collect();
-        Reduced { positions, attributes, weights, triangles, error: 0.0 }
+        let triangles: Vec<[u32; 3]> = triangles.filter(|[a, b, c]| a != b && b != c && c != a).collect();
+        let was_on_border = on_border(mesh.positions.len(), &triangles);
+        Reduced { positions, attributes, weights, triangles, was_on_border, error: 0.0 }
+    }
+
+    /// Without the vertices that no triangle uses any more, and `locks` likewise, which saves
+    /// later passes most of their time. Not with a layout.
+    fn compact(&mut self, locks: &mut Vec<SimplifyVertex>) {
+        let mut number = vec![u32::MAX; self.positions.len()];
+        self.triangles.iter().flatten().for_each(|&v| number[v as usize] = 0);
+        let mut n = 0;
+        for v in 0..number.len() {
+            if number[v] == 0 {
+                number[v] = n as u32;
+                self.positions[n] = self.positions[v];
+                self.was_on_border[n] = self.was_on_border[v];
+                locks[n] = locks[v];
+                n += 1;
+            }
+        }
+        self.positions.truncate(n);
+        self.was_on_border.truncate(n);
+        locks.truncate(n);
+        self.triangles.iter_mut().flatten().for_each(|v| *v = number[*v as usize]);
     }
 
     /// One pass of meshoptimizer, at most `max_error` metres. With a layout the
@@ -220,7 +243,6 @@ struct Work<'a> {
     shape: Option<Shape>,
     /// See `crowded`; with a layout only.
     was_crowded: Vec<bool>,
-    was_on_border: Vec<bool>,
 }
 
 /// How far to go for a budget.
@@ -261,12 +283,15 @@ impl Work<'_> {
             rough.prune();
         }
         let passes = if self.charts.is_some() { &ROUGH[1..2] } else { ROUGH };
+        let mut locks = locks.to_vec();
         for ratio in passes {
             if rough.triangles.len() > ratio * budget * 5 / 4 {
-                rough = self.settle(&rough, budget * ratio, f32::MAX, &mut locks.to_vec(), force);
+                rough = self.settle(&rough, budget * ratio, f32::MAX, &mut locks.clone(), force);
+                if self.charts.is_none() {
+                    rough.compact(&mut locks);
+                }
             }
         }
-        let mut locks = locks.to_vec();
         let mut best: Option<(Mesh, f32)> = None;
         let mut target = budget;
         for _ in 0..MAX_ATTEMPTS {
@@ -393,7 +418,7 @@ impl Work<'_> {
         let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
         let on_border = border_vertices(&surface, positions.len());
         tangled.extend(
-            surface.faces.iter().flatten().filter(|&&v| self.was_on_border[v as usize] && !on_border[v as usize]),
+            surface.faces.iter().flatten().filter(|&&v| reduced.was_on_border[v as usize] && !on_border[v as usize]),
         );
         if let Some(kept) = kept {
             tangled.extend(reduced.triangles.iter().zip(kept).filter(|(_, kept)| !kept).flat_map(|(&face, _)| face));
@@ -409,12 +434,11 @@ impl Work<'_> {
     }
 }
 
-/// Marks vertices on edges with one face.
-fn on_border(reduced: &Reduced) -> Vec<bool> {
-    let n = reduced.positions.len();
+/// Marks vertices, of `n`, on edges with one face.
+fn on_border(n: usize, triangles: &[[u32; 3]]) -> Vec<bool> {
     let mut on_border = vec![false; n];
-    for users in EdgeTable::new(n, &reduced.triangles).iter().filter(|users| users.len() == 1) {
-        let face = reduced.triangles[users[0].face() as usize];
+    for users in EdgeTable::new(n, triangles).iter().filter(|users| users.len() == 1) {
+        let face = triangles[users[0].face() as usize];
         on_border[face[users[0].side()] as usize] = true;
         on_border[face[(users[0].side() + 1) % 3] as usize] = true;
     }

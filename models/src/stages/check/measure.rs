@@ -61,11 +61,11 @@ impl Measured {
             _ => Vec3::ZERO,
         };
         let back = Mesh { positions: mesh.positions.iter().map(|p| *p + shift).collect(), ..mesh.clone() };
-        self.high = compare::distances(high, &back, N_SAMPLES, 0).map(|distances| {
-            // Both closed, or the ratio means nothing.
-            let volume_ratio = compare::closed_volume(high).zip(self.analysis.volume()).map(|(a, b)| b / a);
-            VersusHigh { distances, volume_ratio }
-        });
+        let (distances, volume) =
+            rayon::join(|| compare::distances(high, &back, N_SAMPLES, 0), || compare::closed_volume(high));
+        // Both closed, or the ratio means nothing.
+        let volume_ratio = volume.zip(self.analysis.volume()).map(|(a, b)| b / a);
+        self.high = distances.map(|distances| VersusHigh { distances, volume_ratio });
         self
     }
 
