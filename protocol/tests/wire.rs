@@ -103,7 +103,7 @@ fn the_description_refers_to_nothing_that_is_missing() {
 }
 
 /// The names of all events; `event_name` does not compile when one is added.
-const EVENTS: &[&str] = &["job", "progress", "watch", "watch_removed", "queue", "net", "yield", "stopping"];
+const EVENTS: &[&str] = &["job", "progress", "watch", "watch_removed", "queue", "net", "pull", "yield", "stopping"];
 
 fn event_name(body: &EventBody) -> &'static str {
     match body {
@@ -113,6 +113,7 @@ fn event_name(body: &EventBody) -> &'static str {
         EventBody::WatchRemoved { .. } => "watch_removed",
         EventBody::Queue { .. } => "queue",
         EventBody::Net { .. } => "net",
+        EventBody::Pull { .. } => "pull",
         EventBody::Yield { .. } => "yield",
         EventBody::Stopping => "stopping",
     }

@@ -17,7 +17,7 @@ use meshkiln_tests::{Home, PATIENCE, figure, percentile, say, submit, until};
 use meshkilnd::{
     jobs::{Finished, Job, SharedPlan},
     main_loop::Submission,
-    recipes,
+    residency::Measures,
     state::{Changes, view::UsualTimes},
     store::{Store, Writes, blobs::BlobStore},
     worker::frames::Output,
@@ -138,6 +138,7 @@ fn write_history(home: &Home) {
             jobs: part.iter().collect(),
             next_job,
             usual: &usual,
+            measures: &Measures::default(),
             events: &[],
             logs: &logs,
         };

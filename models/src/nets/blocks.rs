@@ -152,8 +152,17 @@ pub struct LayerNorm {
 }
 
 enum NormKernel {
-    Ours { weight: Vec<f32>, bias: Vec<f32> },
-    Candle { weight: Tensor, bias: Tensor, to: DType, kernels: Kernels },
+    Ours {
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    },
+    Candle {
+        weight: Tensor,
+        bias: Tensor,
+        to: DType,
+        #[cfg_attr(not(feature = "flash-attn"), expect(dead_code, reason = "asked for fused kernels alone"))]
+        kernels: Kernels,
+    },
 }
 
 impl LayerNorm {

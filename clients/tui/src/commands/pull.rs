@@ -139,7 +139,10 @@ pub fn offer(client: &Client, recipe: RecipeGetParams) -> Outcome {
     }
     let mut declined = Declined::read();
     let nets = client.call::<NetListAll>(&NoParams {})?.nets;
-    for net in nets.iter().filter(|net| missing.contains(&net.id) && !declined.nets.contains(&net.id)) {
+    for net in nets.iter().filter(|net| missing.contains(&net.id)) {
+        if declined.nets.contains(&net.id) {
+            continue;
+        }
         match ask(net).as_str() {
             "y" | "yes" => {
                 let params = NetPullParams { id: net.id.clone(), from: None };
