@@ -1,8 +1,24 @@
 //! Which nets are warm, which go, and in what order jobs use them.
 
-use expect_test::expect;
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::state::net_scripts::check;
+use expect_test::expect;
+use meshkiln_protocol::{
+    error::ErrorKind,
+    job::{JobId, JobState},
+};
+
+use crate::{
+    catalogue::NetId,
+    main_loop::Call,
+    state::{
+        net_scripts::{check, policy},
+        policy::Devices,
+        scripts::submission,
+        world::{GB, Spec, World},
+    },
+    worker::frames::FailureKind,
+};
 
 #[test]
 fn a_step_that_needs_a_net_waits_until_it_is_loaded_and_finds_it_warm_the_next_time() {
@@ -349,4 +365,44 @@ fn a_device_of_its_own_lets_other_stages_go_on_beside_it() {
          3s done gpu",
         expect![[""]],
     );
+}
+
+/// Fifty times at a load and fifty times in a stage: one more try with everything let go, then a
+/// typed error; the next job succeeds each time, and health is not ok before it has.
+#[test]
+fn a_hundred_times_out_of_memory() {
+    let gpu = "gpu".to_owned();
+    let spec = Spec { bytes: 4 * GB, working: GB, stage: "decode" };
+    let nets = BTreeMap::from([(NetId::from("a"), spec)]);
+    let mut world = World::new(policy(), Devices::only(&gpu), nets, 10 * GB);
+    world.run_time = Some(Duration::from_secs(1));
+    let fire = |world: &mut World, name: String| {
+        let id = JobId(world.state.next_job());
+        world.call(Call::Submit(vec![submission(&name, "one")]));
+        let now = world.now;
+        world.advance(now + Duration::from_secs(60));
+        world.memory.jobs[&id].clone()
+    };
+    let mut ends = [0; 2];
+    for n in 0..100 {
+        let (at_load, is_hopeless) = (n < 50, n % 2 == 0);
+        world.call(Call::StopNet("a".to_owned()));
+        let card = world.cards.get_mut(&gpu).unwrap();
+        let failures = if at_load { &mut card.load_failures } else { &mut card.run_failures };
+        failures.extend(vec![FailureKind::OutOfMemory; if is_hopeless { 2 } else { 1 }]);
+        let job = fire(&mut world, format!("job {n}"));
+        let problems = world.state.view(world.now).problems;
+        match is_hopeless {
+            true => {
+                assert_eq!(job.error.map(|error| error.kind), Some(ErrorKind::OutOfMemory), "round {n}");
+                assert!(!problems.is_empty(), "round {n}: health is ok while it fails");
+            }
+            false => assert_eq!((job.state, problems.len()), (JobState::Done, 0), "round {n}"),
+        }
+        assert_eq!((job.crashes, job.attempt), (0, 1), "round {n}");
+        ends[usize::from(is_hopeless)] += 1;
+        assert_eq!(fire(&mut world, format!("next {n}")).state, JobState::Done, "round {n}");
+        assert!(world.state.view(world.now).problems.is_empty(), "round {n}");
+    }
+    assert_eq!(ends, [50, 50]);
 }
