@@ -52,9 +52,7 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
 /// As the stage table says.
 pub fn needed_by_stages() -> Vec<Needed> {
     let engines = STAGES.iter().flat_map(|stage| stage.engines.iter().map(move |engine| (stage.id, engine)));
-    engines
-        .filter_map(|(stage, engine)| Some(Needed { stage, engine: engine.id, net: engine.net?.into() }))
-        .collect()
+    engines.filter_map(|(stage, engine)| Some(Needed { stage, engine: engine.id, net: engine.net?.into() })).collect()
 }
 
 /// A catalogue that is a list: for builds without nets, for the fake device and for tests.

@@ -305,9 +305,10 @@ mod tests {
     #[test]
     fn times_are_read_with_their_units() {
         let ms = |text| duration(text).map(|time| time.as_millis());
-        assert_eq!([ms("0"), ms("90"), ms("90s"), ms("10m"), ms("2h"), ms("5ms")].map(Result::unwrap), [
-            0, 90_000, 90_000, 600_000, 7_200_000, 5
-        ]);
+        assert_eq!(
+            [ms("0"), ms("90"), ms("90s"), ms("10m"), ms("2h"), ms("5ms")].map(Result::unwrap),
+            [0, 90_000, 90_000, 600_000, 7_200_000, 5]
+        );
         for wrong in ["", "m", "-1s", "1.5m", "10 m", "99999999999999999h", "5d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

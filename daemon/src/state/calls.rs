@@ -215,7 +215,8 @@ impl State {
     fn release_net(&mut self, id: &str, time: Time) -> Answer {
         let net: NetId = id.into();
         let device = &self.setup.devices.nets;
-        let is_loading = self.workers.values().any(|worker| matches!(&worker.phase, Phase::Loading { net, .. } if **net == *id));
+        let is_loading =
+            self.workers.values().any(|worker| matches!(&worker.phase, Phase::Loading { net, .. } if **net == *id));
         if self.net_in_use(&net) || is_loading || self.ready.needs(device, &net) {
             let hint = "wait for its jobs, or cancel them; `meshkiln ps` shows nets in use";
             return refuse(ErrorKind::WrongState, &format!("`{id}` is in use"), hint);

@@ -54,7 +54,7 @@ use meshkiln_protocol::{
 use serde_json::Value as Json;
 
 use crate::{
-    catalogue::{Catalogue, NetId, Needs},
+    catalogue::{Catalogue, Needs, NetId},
     jobs::{Job, SharedPlan},
     main_loop::{Device, Effect, Event, WorkerId},
     residency::{Measures, Residency},
@@ -489,8 +489,7 @@ impl State {
         let Some(job) = self.jobs.get(&id) else { return };
         let device = self.device_of(job, 0).clone();
         let heading = self.heading(job, 0);
-        let place =
-            Place { device, class: job.class, client: job.client.clone(), started: false, net: None, heading };
+        let place = Place { device, class: job.class, client: job.client.clone(), started: false, net: None, heading };
         self.ready.push(id, place, now);
     }
 

@@ -286,7 +286,8 @@ impl Dice {
     }
 
     fn fail(&mut self) {
-        let load = [FailureKind::OutOfMemory, FailureKind::WeightsMissing, FailureKind::DeviceFault, FailureKind::Panicked];
+        let load =
+            [FailureKind::OutOfMemory, FailureKind::WeightsMissing, FailureKind::DeviceFault, FailureKind::Panicked];
         let run = [FailureKind::OutOfMemory, FailureKind::NoObject, FailureKind::DeviceFault, FailureKind::Panicked];
         let (which, at_load) = (self.rng.usize(0..4), self.rng.bool());
         let gpu = self.world.setup.devices.nets.clone();
@@ -346,7 +347,8 @@ impl Dice {
             self.check(&effect);
         }
         // Whatever has ended is of no further use to the model.
-        let over: Vec<JobId> = self.world.memory.jobs.keys().copied().filter(|&id| self.world.job_is_over(id)).collect();
+        let over: Vec<JobId> =
+            self.world.memory.jobs.keys().copied().filter(|&id| self.world.job_is_over(id)).collect();
         for id in over {
             self.world.memory.jobs.remove(&id);
             self.waiting.remove(&id);
@@ -380,7 +382,7 @@ impl Dice {
         let in_trouble = self.world.cards.values().any(|card| {
             card.others > 0 || card.wrong != 0 || card.mute || card.worker.is_none() || !card.late.is_zero()
         }) || self.world.state.yielded.is_some()
-            || self.world.state.residency.deadline(gpu).is_some_and(|_| self.world.cards[gpu].leaked > 0);
+            || self.world.cards[gpu].leaked > 0;
         if !in_trouble {
             self.calm += passed;
         }

@@ -21,7 +21,7 @@ use super::{
     scripts::{Memory, WALL, outputs_of},
 };
 use crate::{
-    catalogue::{Listed, NetId, NetRow, Needed},
+    catalogue::{Listed, Needed, NetId, NetRow},
     main_loop::{Call, CallId, Device, Effect, Event, WorkerEnd, WorkerId},
     worker::frames::{self, Command, Failure, FailureKind, Report},
 };
@@ -100,17 +100,16 @@ impl World {
             let declared_bytes = spec.bytes + spec.working;
             listed.nets.push(NetRow { id: id.clone(), doc: "Pretended.".to_owned(), declared_bytes });
             let stage = meshkiln_models::stage::find(spec.stage).unwrap();
-            let needed = |engine: &meshkiln_models::stage::Engine| Needed { stage: stage.id, engine: engine.id, net: id.clone() };
+            let needed = |engine: &meshkiln_models::stage::Engine| Needed {
+                stage: stage.id,
+                engine: engine.id,
+                net: id.clone(),
+            };
             listed.needed.extend(stage.engines.iter().map(needed));
         }
         let cards = devices.all().map(|device| (device.clone(), Card { total, ..Card::default() })).collect();
-        let setup = Setup {
-            policy,
-            devices,
-            catalogue: Arc::new(listed),
-            generator: "meshkilnd test".to_owned(),
-            seed: 1,
-        };
+        let setup =
+            Setup { policy, devices, catalogue: Arc::new(listed), generator: "meshkilnd test".to_owned(), seed: 1 };
         let counters = Counters { next_run: 1, next_worker: 1 };
         let state = State::new(setup.clone(), Loaded::default(), counters, Time { now: start, wall: WALL });
         let mut world = World {
@@ -290,7 +289,8 @@ impl World {
                 card.told = card.told.filter(|_| !matches!(report, Report::Ready { .. }));
                 let memory = self.read(&device);
                 let report = with_memory(report, memory);
-                let fault = matches!(&report, Report::LoadFailed { failure, .. } if failure.kind == FailureKind::DeviceFault);
+                let fault =
+                    matches!(&report, Report::LoadFailed { failure, .. } if failure.kind == FailureKind::DeviceFault);
                 self.handle(Event::Worker { worker, report });
                 if fault {
                     self.die(&device, WorkerEnd::Exit(70));

@@ -26,7 +26,13 @@ pub(super) struct Yielded {
 }
 
 impl State {
-    pub(super) fn give_away(&mut self, time_limit: Option<Duration>, now: bool, time: Time, stored: &dyn Stored) -> Answer {
+    pub(super) fn give_away(
+        &mut self,
+        time_limit: Option<Duration>,
+        now: bool,
+        time: Time,
+        stored: &dyn Stored,
+    ) -> Answer {
         let device = self.setup.devices.nets.clone();
         let until = time_limit.and_then(|limit| time.now.checked_add(limit));
         let until_ms = until.and(time_limit).map(|limit| time.wall.saturating_add(limit.as_millis() as u64));
@@ -127,6 +133,7 @@ impl State {
 
     /// Why jobs for this device wait, in words.
     pub(super) fn hold(&self, device: &Device) -> Option<String> {
-        self.is_held(device).then(|| format!("`{device}` is given away until `meshkiln resume`, or until its time is up"))
+        self.is_held(device)
+            .then(|| format!("`{device}` is given away until `meshkiln resume`, or until its time is up"))
     }
 }

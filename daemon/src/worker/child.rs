@@ -113,7 +113,9 @@ fn serve(device: &str, blobs: &Path) -> io::Result<()> {
     let mut runner: Box<dyn Runner> = match (device, pretended) {
         ("cpu", _) => Box::new(Stages::new(blobs, Box::new(NoNets))),
         (_, Some(pretended)) => Box::new(Fake::start(blobs, pipe.clone(), pretended)?),
-        (other, None) => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no device `{other}` in this build"))),
+        (other, None) => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("no device `{other}` in this build")));
+        }
     };
     pipe.send(&Report::Ready {
         pid: std_process::id(),

@@ -243,9 +243,8 @@ impl Runner for Fake {
         let Report::Done { run, outputs, elapsed_ms, peak_rss_bytes, working_bytes, memory } = report else {
             return Some(report);
         };
-        let lied = |run, outputs| {
-            Some(Report::Done { run, outputs, elapsed_ms, peak_rss_bytes, working_bytes, memory })
-        };
+        let lied =
+            |run, outputs| Some(Report::Done { run, outputs, elapsed_ms, peak_rss_bytes, working_bytes, memory });
         match self.lie.take() {
             None => lied(run, outputs),
             Some(Lie::Silent) => None,

@@ -48,7 +48,8 @@ fn a_mass_drop_loads_each_net_a_few_times_and_every_picture_is_done() {
     let home = tempfile::tempdir().unwrap();
     say(home.path(), TWO_NETS);
     let (_process, file) = start(home.path());
-    let jobs: Vec<Json> = (0..40).map(|n| submit(&file, home.path(), &format!("{n}.png"), &format!("# {n}\n"))).collect();
+    let jobs: Vec<Json> =
+        (0..40).map(|n| submit(&file, home.path(), &format!("{n}.png"), &format!("# {n}\n"))).collect();
     for job in &jobs {
         assert_eq!(done(&file, job)["state"], "done");
     }
@@ -119,11 +120,19 @@ fn memory_that_runs_out_is_tried_once_more_and_then_a_typed_error() {
     assert_eq!((&job["state"], &job["crashes"], &job["attempt"]), (&json!("done"), &json!(0), &json!(1)), "{job}");
 
     let hopeless = done(&file, &submit(&file, home.path(), "b.png", "cutout error out_of_memory\n"));
-    assert_eq!((&hopeless["state"], &hopeless["error"]["kind"]), (&json!("failed"), &json!("out_of_memory")), "{hopeless}");
+    assert_eq!(
+        (&hopeless["state"], &hopeless["error"]["kind"]),
+        (&json!("failed"), &json!("out_of_memory")),
+        "{hopeless}"
+    );
     assert!(problems(&file)[0].as_str().unwrap().contains("ran out of memory"));
     say(home.path(), &format!("{TWO_NETS}load matting error out_of_memory\n"));
     let hopeless = done(&file, &submit(&file, home.path(), "c.png", "# c\n"));
-    assert_eq!((&hopeless["state"], &hopeless["error"]["kind"]), (&json!("failed"), &json!("out_of_memory")), "{hopeless}");
+    assert_eq!(
+        (&hopeless["state"], &hopeless["error"]["kind"]),
+        (&json!("failed"), &json!("out_of_memory")),
+        "{hopeless}"
+    );
     say(home.path(), TWO_NETS);
     assert_eq!(done(&file, &submit(&file, home.path(), "d.png", "# d\n"))["state"], "done");
     assert_eq!(problems(&file), json!([]), "health is ok again");
@@ -136,7 +145,10 @@ fn weights_that_are_not_here_fail_the_job_by_name() {
     let (_process, file) = start(home.path());
     let job = done(&file, &submit(&file, home.path(), "a.png", "# a\n"));
     let error = &job["error"];
-    assert_eq!((&error["kind"], &error["stage"], &job["crashes"]), (&json!("weights_damaged"), &json!("export-image"), &json!(0)));
+    assert_eq!(
+        (&error["kind"], &error["stage"], &job["crashes"]),
+        (&json!("weights_damaged"), &json!("export-image"), &json!(0))
+    );
     assert!(net(&file, "upscale")["problem"].is_string());
     let answer = try_call(&file, "net.warm", json!({"id": "none"}));
     assert_eq!(answer["error"]["data"]["kind"], "not_found");

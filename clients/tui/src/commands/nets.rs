@@ -35,7 +35,10 @@ pub fn ps(json: bool) -> Outcome {
     if list.nets.is_empty() {
         show::line("no network is in memory")?;
     } else {
-        show::table(&["NET", "STATE", "DEVICE", "HOLDS", "PEAK", "STAYS"], &list.nets.iter().map(row).collect::<Vec<_>>())?;
+        show::table(
+            &["NET", "STATE", "DEVICE", "HOLDS", "PEAK", "STAYS"],
+            &list.nets.iter().map(row).collect::<Vec<_>>(),
+        )?;
     }
     print_devices(&status)
 }

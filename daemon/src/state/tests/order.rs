@@ -429,7 +429,11 @@ fn ten_thousand_cached_jobs_do_not_hold_the_loop_up() {
     let mut memory = Memory::default();
     let worker = WorkerId(1);
     state.handle(Event::Tick, time, &memory);
-    state.handle(Event::Worker { worker, report: Report::Ready { pid: 1, version: String::new(), memory: None } }, time, &memory);
+    state.handle(
+        Event::Worker { worker, report: Report::Ready { pid: 1, version: String::new(), memory: None } },
+        time,
+        &memory,
+    );
     let same = |n: usize| Call::Submit((0..n).map(|_| submission("a", "one")).collect());
     state.handle(Event::Call { id: CallId(1), call: same(1) }, time, &memory);
     memory.commit(&mut state);

@@ -25,7 +25,7 @@ use meshkiln_protocol::net::DeviceMemory;
 
 use super::script::{bytes, is_directive, millis};
 use crate::{
-    catalogue::{Catalogue, Listed, NetRow, Needed},
+    catalogue::{Catalogue, Listed, Needed, NetRow},
     worker::{
         frames::{Failure, FailureKind},
         memory::Gauge,
@@ -75,10 +75,15 @@ pub fn catalogue() -> Arc<dyn Catalogue> {
     let pretended = Pretended::read(env::var_os("MESHKILN_FAKE_DIR").map(PathBuf::from).as_ref());
     let mut listed = Listed::default();
     for net in pretended.nets {
-        let row =
-            NetRow { id: net.id.as_str().into(), doc: "Pretended.".to_owned(), declared_bytes: net.bytes + net.working };
-        let stage = stage::find(&net.stage).unwrap_or_else(|| panic!("MESHKILN_FAKE_DIR/nets: no stage `{}`", net.stage));
-        let needed = stage.engines.iter().map(|engine| Needed { stage: stage.id, engine: engine.id, net: row.id.clone() });
+        let row = NetRow {
+            id: net.id.as_str().into(),
+            doc: "Pretended.".to_owned(),
+            declared_bytes: net.bytes + net.working,
+        };
+        let stage =
+            stage::find(&net.stage).unwrap_or_else(|| panic!("MESHKILN_FAKE_DIR/nets: no stage `{}`", net.stage));
+        let needed =
+            stage.engines.iter().map(|engine| Needed { stage: stage.id, engine: engine.id, net: row.id.clone() });
         listed.needed.extend(needed);
         listed.nets.push(row);
     }
