@@ -263,7 +263,7 @@ impl Residency {
         }
         let warm = card.warm.get(net);
         let need = match warm {
-            Some(warm) => self.need(device, net).saturating_sub(warm.bytes),
+            Some(warm) => self.work(device, net, warm),
             None => self.need(device, net),
         };
         let fits = if warm.is_some() { Cost::Nothing } else { Cost::Load };
@@ -532,6 +532,14 @@ impl Residency {
                 peak + (peak as f64 * self.policy.margin) as u64
             }
             None => self.nets.get(net).map_or(0, |net| net.declared),
+        }
+    }
+
+    /// Most that a stage takes on top of the warm net.
+    fn work(&self, device: &str, net: &str, warm: &Warm) -> u64 {
+        match self.measures.of(device, net) {
+            Some(measured) => measured.working_bytes + (measured.working_bytes as f64 * self.policy.margin) as u64,
+            None => self.need(device, net).saturating_sub(warm.bytes),
         }
     }
 

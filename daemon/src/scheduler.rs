@@ -145,8 +145,17 @@ impl Ready {
     pub fn pick(&mut self, device: &Device, now: Instant, outlook: &dyn Outlook) -> Pick {
         let order = self.order(device, now);
         let limits = self.limits();
-        if let Some(job) = outlook.unused().cloned().and_then(|net| self.take_from(device, &order, &net, now)) {
-            return Pick::Job(job);
+        // What was loaded is used before anything else goes, or loads might chase each other.
+        if let Some(net) = outlook.unused().filter(|net| !self.waiting_for(device, net).is_empty()) {
+            match outlook.cost(net) {
+                Cost::Nothing => {
+                    if let Some(job) = self.take_from(device, &order, net, now) {
+                        return Pick::Job(job);
+                    }
+                }
+                Cost::Swap(_) => return Pick::Load(net.clone()),
+                Cost::Load | Cost::Blocked => {}
+            }
         }
         let mut wait: Option<Instant> = None;
         for class in order {

@@ -34,7 +34,7 @@ use crate::{
     worker::frames::{Command, FailureKind},
 };
 
-const USUAL_STEPS: usize = 30_000;
+const USUAL_STEPS: usize = 20_000;
 /// Steps of one world.
 const LIFE: usize = 2_000;
 /// Live jobs in a world; more are not submitted.

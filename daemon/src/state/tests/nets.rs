@@ -171,16 +171,14 @@ fn a_net_that_is_not_to_stay_goes_at_once_but_not_while_jobs_need_it() {
             2s gpu run decode
             2s gpu load a
             3s gpu run cutout
-            4s gpu unload a
             4s gpu run export-image
             4s j1 done
             4s j2 running
             4s gpu run decode
-            4s gpu load a
-            5s gpu run cutout
+            4s gpu run cutout
             5s gpu unload a
             5s gpu run export-image
-            6s 3 loads
+            6s 2 loads
         "#]],
     );
 }
@@ -283,22 +281,19 @@ fn what_was_measured_counts_more_than_what_was_declared() {
             60s b warm for 845 s
             60s k running
             60s gpu run decode
+            61s gpu unload b
             61s gpu run cutout
-            62s gpu unload a
-            62s gpu unload b
-            62s gpu load a
-            63s gpu run cutout
-            64s gpu load b
-            65s gpu run reconstruct
-            66s gpu run clean
-            67s gpu run simplify
-            68s gpu run unwrap
-            69s gpu run bake
-            70s gpu run export
-            71s gpu run check
-            72s gpu run preview
-            73s k done
-            90s 4 loads
+            62s gpu load b
+            63s gpu run reconstruct
+            64s gpu run clean
+            65s gpu run simplify
+            66s gpu run unwrap
+            67s gpu run bake
+            68s gpu run export
+            69s gpu run check
+            70s gpu run preview
+            71s k done
+            90s 3 loads
         "#]],
     );
 }
@@ -601,7 +596,38 @@ fn a_mass_drop_goes_stage_by_stage() {
          0s auto 1s
          0s submit j cutout class watch x 5
          60s loads",
-        expect![[""]],
+        expect![[r#"
+            0s gpu spawn
+            0s j1 running
+            0s gpu run decode
+            1s gpu load a
+            2s gpu run cutout
+            3s j2 running
+            3s gpu run decode
+            4s gpu run cutout
+            5s j3 running
+            5s gpu run decode
+            6s gpu run cutout
+            7s j4 running
+            7s gpu run decode
+            8s gpu run cutout
+            9s j5 running
+            9s gpu run decode
+            10s gpu run cutout
+            11s gpu unload a
+            11s gpu load b
+            12s gpu run export-image
+            13s j1 done
+            13s gpu run export-image
+            14s j2 done
+            14s gpu run export-image
+            15s j3 done
+            15s gpu run export-image
+            16s j4 done
+            16s gpu run export-image
+            17s j5 done
+            60s 2 loads
+        "#]],
     );
 }
 
@@ -660,7 +686,7 @@ fn a_worker_that_dies_while_loading_blames_nobody_until_it_happens_thrice() {
             3s j waits: `a` is being loaded
             5s j failed: WorkerLost: loading `a` ended the worker 3 times, the last time: it was ended by signal 11
             5s gpu spawn
-            6s health ok
+            6s worker `gpu`: loading `a` ended it: it was ended by signal 11
             7s k running
             7s gpu run decode
             7s k failed: WorkerLost: loading `a` ended the worker 3 times, the last time: it was ended by signal 11
@@ -699,28 +725,28 @@ fn a_device_fault_ends_the_worker_and_a_device_that_fails_for_all_is_nobodys_cra
             2.5s gpu spawn
             2.5s k running
             2.5s gpu run decode
-            2.5s worker `gpu`: it was killed: the device failed: DeviceFault
+            2.5s worker `gpu`: the device failed: DeviceFault
             5s gpu load a
             6s gpu run cutout
             7s gpu kill
             7s k queued
-            7.5s gpu spawn
-            7.5s j running
-            7.5s gpu load a
-            8.5s gpu run cutout
+            8s gpu spawn
+            8s j running
+            8s gpu load a
+            9s gpu run cutout
             10s gpu kill
             10s j queued
-            10.5s gpu spawn
-            10.5s k running
-            10.5s gpu load a
-            11.5s gpu run cutout
-            12s health ok
+            12s worker `gpu` failed 3 times in a row, the last time: the device failed: DeviceFault
+            40s gpu spawn
+            40s j running
+            40s gpu load a
+            41s gpu run cutout
             45s gpu run export-image
-            46s k done
-            46s j running
+            46s j done
+            46s k running
             46s gpu run cutout
             47s gpu run export-image
-            48s j done
+            48s k done
             70s health ok
         "#]],
     );

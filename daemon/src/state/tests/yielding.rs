@@ -29,7 +29,7 @@ fn a_yield_waits_for_the_running_stage_and_frees_the_device() {
             2s k waits: `gpu` is given away until `meshkiln resume`, or until its time is up
             3s gpu exit
             3s given away
-            4s j waits: for its turn
+            4s j waits: `gpu` is given away until `meshkiln resume`, or until its time is up
             4s health ok
             60s taken back
             60s gpu spawn
