@@ -218,10 +218,6 @@ impl Residency {
         self.cards.iter().find(|(_, card)| card.warm.contains_key(net)).map(|(device, _)| device)
     }
 
-    pub fn is_warm(&self, device: &str, net: &str) -> bool {
-        self.cards.get(device).is_some_and(|card| card.warm.contains_key(net))
-    }
-
     pub fn warm(&self, device: &str) -> impl Iterator<Item = &NetId> {
         self.cards.get(device).into_iter().flat_map(|card| card.warm.keys())
     }
@@ -253,36 +249,42 @@ impl Residency {
     }
 
     /// When `chore` may have something to say though nothing has happened; for an idle worker.
-    pub fn deadline(&self, device: &str) -> Option<Instant> {
+    pub fn deadline(&self, device: &str, is_needed: &dyn Fn(&NetId) -> bool) -> Option<Instant> {
         let card = self.cards.get(device)?;
-        let expiry = card.warm.keys().filter_map(|net| self.expires(net)).min();
+        let expiry = card.warm.keys().filter(|net| !is_needed(net)).filter_map(|net| self.expires(net)).min();
         card.settle.as_ref().map(|settle| settle.until).into_iter().chain(expiry).min()
     }
 
     /// What it takes to use `net` on `device` now, when no stage runs there.
     pub fn cost(&self, device: &str, net: &str) -> Cost {
         let Some(card) = self.cards.get(device) else { return Cost::Blocked };
-        if card.warm.contains_key(net) {
-            return if card.going.iter().any(|(going, _)| **going == *net) { Cost::Blocked } else { Cost::Nothing };
-        }
         if card.task.is_some() || card.settle.is_some() || !card.going.is_empty() {
             return Cost::Blocked;
         }
-        let need = self.need(device, net);
-        let mut room = self.headroom(device, card);
-        if need <= room || self.never(device, card, net).is_some() {
-            return Cost::Load;
+        let warm = card.warm.get(net);
+        let need = match warm {
+            Some(warm) => self.work(device, net, warm),
+            None => self.need(device, net),
+        };
+        let fits = if warm.is_some() { Cost::Nothing } else { Cost::Load };
+        let mut room = self.headroom(device, card, warm.is_some());
+        if need <= room || (warm.is_none() && self.never(device, card, net).is_some()) {
+            return fits;
         }
         let mut victims = Vec::new();
-        for (victim, warm) in self.idle(card) {
+        for (victim, victim_warm) in self.idle(card).into_iter().filter(|(idle, _)| ***idle != *net) {
             victims.push(victim.clone());
-            room =
-                if card.memory.is_some() { room.saturating_add(warm.bytes) } else { self.unmeasured(card, &victims) };
+            room = match card.memory {
+                Some(_) => room.saturating_add(victim_warm.bytes),
+                None => self.unmeasured(card, &victims),
+            };
             if need <= room {
                 return Cost::Swap(victims);
             }
         }
-        Cost::Blocked
+        // The work of a warm net with nothing beside it may go into the reserve: it is there to work in.
+        let free = card.memory.map_or(u64::MAX, |memory| memory.free_bytes);
+        if warm.is_some() && victims.is_empty() && need <= free { fits } else { Cost::Blocked }
     }
 
     /// The next thing to do so that `net` gets warm on `device`, whose worker is idle.
@@ -533,6 +535,14 @@ impl Residency {
         }
     }
 
+    /// Most that a stage takes on top of the warm net.
+    fn work(&self, device: &str, net: &str, warm: &Warm) -> u64 {
+        match self.measures.of(device, net) {
+            Some(measured) => measured.working_bytes + (measured.working_bytes as f64 * self.policy.margin) as u64,
+            None => self.need(device, net).saturating_sub(warm.bytes),
+        }
+    }
+
     fn reserve(&self, device: &str, card: &Card) -> u64 {
         let part = if device == "cpu" { self.policy.shared_reserve_part } else { self.policy.reserve_part };
         let total = card.memory.map_or(0, |memory| memory.total_bytes);
@@ -540,9 +550,9 @@ impl Residency {
     }
 
     /// What is free beside the reserve: as the device says, or as our books say, whichever is less.
-    fn headroom(&self, device: &str, card: &Card) -> u64 {
-        let Some(memory) = card.memory else { return self.unmeasured(card, &[]) };
-        let ours_and_free = memory.free_bytes.saturating_add(memory.used_bytes);
+    fn headroom(&self, device: &str, card: &Card, is_warm: bool) -> u64 {
+        let Some(memory) = card.memory else { return if is_warm { u64::MAX } else { self.unmeasured(card, &[]) } };
+        let ours_and_free = memory.free_bytes.saturating_add(memory.used_bytes).min(memory.total_bytes);
         let by_the_books = ours_and_free.saturating_sub(card.ledger());
         memory.free_bytes.min(by_the_books).saturating_sub(self.reserve(device, card))
     }

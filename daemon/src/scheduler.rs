@@ -126,23 +126,36 @@ impl Ready {
         lanes.flat_map(|lane| lane.group(Some(net))).collect()
     }
 
+    /// Jobs wait for it there, or head for it from elsewhere.
     pub fn needs(&self, device: &Device, net: &NetId) -> bool {
-        let lanes = CLASSES.iter().filter_map(|&class| self.lanes.get(&(device.clone(), class)));
-        lanes.map(|lane| lane.group(Some(net)).count()).any(|n| n > 0)
+        CLASSES.iter().any(|&class| {
+            let lane = self.lanes.get(&(device.clone(), class));
+            self.heading.contains_key(&(class, net.clone()))
+                || lane.is_some_and(|lane| lane.group(Some(net)).count() > 0)
+        })
     }
 
-    /// Every started job that waits for a net, with it.
-    pub fn waiting(&self) -> impl Iterator<Item = (JobId, &Device, &NetId)> {
+    /// Every started job that waits, with what its next step needs.
+    pub fn waiting(&self) -> impl Iterator<Item = (JobId, &Device, Option<&NetId>)> {
         let lanes = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
-        lanes.flat_map(|((device, _), lane)| lane.waiting_for_nets().map(move |(job, net)| (job, device, net)))
+        lanes.flat_map(|((device, _), lane)| lane.started().map(move |(job, net)| (job, device, net)))
     }
 
     /// What `device` should do now. A picked job waits no longer.
     pub fn pick(&mut self, device: &Device, now: Instant, outlook: &dyn Outlook) -> Pick {
         let order = self.order(device, now);
         let limits = self.limits();
-        if let Some(job) = outlook.unused().cloned().and_then(|net| self.take_from(device, &order, &net, now)) {
-            return Pick::Job(job);
+        // What was loaded is used before anything else goes, or loads might chase each other.
+        if let Some(net) = outlook.unused().filter(|net| !self.waiting_for(device, net).is_empty()) {
+            match outlook.cost(net) {
+                Cost::Nothing => {
+                    if let Some(job) = self.take_from(device, &order, net, now) {
+                        return Pick::Job(job);
+                    }
+                }
+                Cost::Swap(_) => return Pick::Load(net.clone()),
+                Cost::Load | Cost::Blocked => {}
+            }
         }
         let mut wait: Option<Instant> = None;
         for class in order {

@@ -61,7 +61,10 @@ fn memory_comes_back_late_or_not_at_all() {
     load(&mut books, "a", 1, 4, memory(4, 6), now);
     books.begin_unload("gpu", &"a".into());
     books.unloaded("gpu", 1, memory(4, 6), now);
-    assert_eq!((books.cost("gpu", "b"), books.deadline("gpu")), (Cost::Blocked, Some(now + Duration::from_secs(5))));
+    assert_eq!(
+        (books.cost("gpu", "b"), books.deadline("gpu", &nothing)),
+        (Cost::Blocked, Some(now + Duration::from_secs(5)))
+    );
     books.idle_reading("gpu", memory(0, 10));
     assert_eq!(books.cost("gpu", "b"), Cost::Load);
 
@@ -74,7 +77,7 @@ fn memory_comes_back_late_or_not_at_all() {
     // It came back, and somebody else took it: no reason for a fresh start.
     books.idle_reading("gpu", memory(0, 7));
     books.stop_settling("gpu", late);
-    assert_eq!((books.chore("gpu", late, &nothing), books.deadline("gpu")), (None, None));
+    assert_eq!((books.chore("gpu", late, &nothing), books.deadline("gpu", &nothing)), (None, None));
 }
 
 #[test]

@@ -102,9 +102,8 @@ impl Lane {
         self.groups.iter().filter_map(|(net, group)| Some((net.as_ref()?, group.jobs.len())))
     }
 
-    pub fn waiting_for_nets(&self) -> impl Iterator<Item = (JobId, &NetId)> {
-        let groups = self.groups.iter().filter_map(|(net, group)| Some((net.as_ref()?, group)));
-        groups.flat_map(|(net, group)| group.jobs.iter().map(move |&job| (job, net)))
+    pub fn started(&self) -> impl Iterator<Item = (JobId, Option<&NetId>)> {
+        self.groups.iter().flat_map(|(net, group)| group.jobs.iter().map(move |&job| (job, net.as_ref())))
     }
 
     pub fn take_from_group(&mut self, net: Option<&NetId>, now: Instant) -> Option<JobId> {

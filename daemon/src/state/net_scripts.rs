@@ -10,7 +10,7 @@
 //! 3s loads-take 5s | load-fails KIND                about the loads from now on, and the next one
 //! 4s others 6G | late 2s | wrong -3G | leak 2G      what somebody else uses; readings; the next unload
 //! 5s warm a [pin | unpin] [keep 60s | keep forever] | stop a | release a
-//! 6s yield [for 60s] [now] | take-back
+//! 6s yield [for 60s] [now] | take-back | pause-queue | resume-queue
 //! 7s loads                                          how many there were
 //! 7s why j | nets | health                          what clients are shown
 //! ```
@@ -149,6 +149,7 @@ impl Story {
             }
             "take-back" => self.world.call(Call::TakeBack),
             "pause-queue" => self.world.call(Call::PauseQueue),
+            "resume-queue" => self.world.call(Call::ResumeQueue),
             "loads" => self.note(&format!("{} loads", self.world.n_loads)),
             "why" => {
                 let view = self.world.state.view(self.world.now);

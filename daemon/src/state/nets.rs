@@ -17,7 +17,10 @@ use meshkiln_protocol::{
     net::{DeviceMemory, DeviceStatus, Net, NetState},
 };
 
-use super::{State, Stored, Time, workers::Phase};
+use super::{
+    State, Stored, Time,
+    workers::{Canary, Phase},
+};
 use crate::{
     catalogue::NetId,
     jobs::{Remedy, judge},
@@ -50,7 +53,7 @@ impl Outlook for Here<'_> {
 
 impl State {
     pub(super) fn pick(&mut self, device: &Device, time: Time) -> Pick {
-        if self.residency.unused(device).is_some_and(|net| !self.ready.needs(device, net)) {
+        if self.residency.unused(device).is_some_and(|net| self.ready.waiting_for(device, net).is_empty()) {
             self.residency.not_used(device);
         }
         let coming = self.coming_from_elsewhere(device);
@@ -61,9 +64,7 @@ impl State {
     /// Whatever an idle device has to do before it may work. Says whether it has been told to.
     pub(super) fn do_chore(&mut self, device: &Device, time: Time) -> bool {
         self.residency.stop_settling(device, time.now);
-        let may_run = self.may_run();
-        let is_needed = |net: &NetId| may_run && self.ready.needs(device, net);
-        match self.residency.chore(device, time.now, &is_needed) {
+        match self.residency.chore(device, time.now, &|net| self.is_needed(device, net)) {
             Some(Chore::Unload(net, why)) => self.unload(device, &net, why, time),
             Some(Chore::Recycle) => self.recycle(device, time),
             None => false,
@@ -157,7 +158,7 @@ impl State {
         count.loads += 1;
         count.load_ms += loaded.elapsed_ms;
         self.changes.measured.insert((device.clone(), net.clone()));
-        self.works(device);
+        self.works(device, Canary::Load);
         self.tell_net(&net, time.now);
     }
 
@@ -176,7 +177,7 @@ impl State {
         let Some(net) = self.residency.load_failed(device, load, memory) else { return };
         self.usage.net(&net).load_failures += 1;
         match failure.kind {
-            FailureKind::DeviceFault => self.device_failed(device, &failure.message, time),
+            FailureKind::DeviceFault => self.device_failed(device, &failure.message, Canary::Load, time),
             FailureKind::OutOfMemory => self.no_room(device, &net, failure, time),
             FailureKind::Storage => {
                 let (error, _) = judge(failure, "");
@@ -213,10 +214,13 @@ impl State {
         let lost = self.residency.gone(device);
         if let Some(net) = &lost.loading {
             self.usage.net(net).load_failures += 1;
-            let policy = self.residency.policy();
-            let (most, until) = (policy.load_crashes, time.now + policy.problem_pause);
+            let (most, pause) = (self.residency.policy().load_crashes, self.residency.policy().problem_pause);
+            let until = time.now + pause;
             // Killed on purpose is no crash.
             let is_to_blame = self.workers.get(device).is_some_and(|worker| worker.phase.is_at_fault());
+            if is_to_blame {
+                self.set_trouble(device, format!("loading `{net}` ended it: {how}"), Canary::Load);
+            }
             let crashes = self.residency.net_mut(net).map_or(0, |net| {
                 net.crashes += u32::from(is_to_blame);
                 net.crashes
@@ -252,7 +256,12 @@ impl State {
             return None;
         }
         let idle = self.workers.iter().filter(|(_, worker)| worker.is_idle());
-        idle.filter_map(|(device, _)| self.residency.deadline(device)).min()
+        idle.filter_map(|(device, _)| self.residency.deadline(device, &|net| self.is_needed(device, net))).min()
+    }
+
+    /// Too much wanted to expire.
+    fn is_needed(&self, device: &Device, net: &NetId) -> bool {
+        self.may_run() && self.ready.needs(device, net)
     }
 
     /// How long a load may take.
@@ -323,11 +332,13 @@ impl State {
         self.runs.values().any(|run| run.net.as_ref() == Some(net))
     }
 
-    /// What a job that waits for a net waits for, in words.
-    pub(super) fn net_wait(&self, device: &Device, net: &NetId) -> String {
-        if let Some(words) = self.hold(device) {
-            return words;
-        }
+    /// What a started job waits for, in words, when that is not its turn.
+    pub(super) fn wait_in_words(&self, device: &Device, net: Option<&NetId>) -> Option<String> {
+        let hold = self.hold_queue().or_else(|| self.hold(device));
+        hold.or_else(|| Some(self.net_wait(device, net?)))
+    }
+
+    fn net_wait(&self, device: &Device, net: &NetId) -> String {
         match self.workers.get(device).map(|worker| &worker.phase) {
             Some(Phase::Loading { net: loading, .. }) if loading == net => format!("`{net}` is being loaded"),
             _ => match self.residency.cost(device, net) {
@@ -360,7 +371,7 @@ impl State {
         }
         let (error, _) = judge(failure, "");
         self.set_problem(net, &failure.message, None);
-        self.set_trouble(device, format!("`{net}` could not be loaded: {}", failure.message));
+        self.set_trouble(device, format!("`{net}` could not be loaded: {}", failure.message), Canary::Load);
         self.fail_waiting(device, net, &error, time);
     }
 

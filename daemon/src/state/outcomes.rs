@@ -9,7 +9,7 @@ use meshkiln_protocol::{
     job::{JobId, StageState},
 };
 
-use super::{Doing, Made, Outputs, Run, State, Stored, Time, steps::find_stage};
+use super::{Doing, Made, Outputs, Run, State, Stored, Time, steps::find_stage, workers::Canary};
 use crate::{
     jobs::{Remedy, judge},
     main_loop::Device,
@@ -68,7 +68,8 @@ impl State {
             return self.go_on_all(&run.jobs, time, stored);
         }
         self.residency.let_all_go(device, true);
-        self.set_trouble(device, format!("{} ran out of memory: {}", run.stage, failure.message));
+        let trouble = format!("{} ran out of memory: {}", run.stage, failure.message);
+        self.set_trouble(device, trouble, Canary::NetStage);
         let (error, _) = judge(failure, run.stage);
         run.jobs.iter().for_each(|&id| self.fail(id, error.clone(), time));
     }

@@ -21,6 +21,7 @@ use crate::{
     catalogue::NetId,
     jobs::{Finished, Job},
     main_loop::{Device, Effect},
+    residency::Cost,
     scheduler::{Pick, Place},
     worker::frames::{self, Command},
 };
@@ -123,7 +124,7 @@ impl State {
 
     fn can_dispatch(&self, need: &Need) -> bool {
         let is_idle = self.workers.get(&need.device).is_some_and(|worker| worker.is_idle());
-        is_idle && need.net.as_ref().is_none_or(|net| self.residency.is_warm(&need.device, net))
+        is_idle && need.net.as_ref().is_none_or(|net| self.residency.cost(&need.device, net) == Cost::Nothing)
     }
 
     /// Out of every place where a queued or running job waits.

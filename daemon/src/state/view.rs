@@ -67,8 +67,8 @@ impl State {
             nets: self.residency.ids().filter_map(|id| self.net_wire(id, now)).collect(),
             yielded: self.yield_status(),
             usage: self.usage.clone(),
-            waits: self.ready.waiting().map(|(id, device, net)| (id, self.net_wait(device, net))).collect(),
-            hold: self.hold_all(),
+            waits: self.waits(),
+            hold: self.hold_queue().or_else(|| self.hold(&self.setup.devices.built_in)),
             problems,
             ..View::default()
         }
@@ -135,11 +135,14 @@ impl State {
         Some(eta.round() as u64)
     }
 
-    fn hold_all(&self) -> Option<String> {
-        if self.queue_paused {
-            return Some("the queue is paused until `meshkiln resume`".to_owned());
-        }
-        self.hold(&self.setup.devices.built_in)
+    /// Why nothing is started, in words.
+    pub(super) fn hold_queue(&self) -> Option<String> {
+        self.queue_paused.then(|| "the queue is paused until `meshkiln resume`".to_owned())
+    }
+
+    fn waits(&self) -> BTreeMap<JobId, String> {
+        let waiting = self.ready.waiting();
+        waiting.filter_map(|(id, device, net)| Some((id, self.wait_in_words(device, net)?))).collect()
     }
 
     fn worker_status(&self, device: &str, worker: &super::workers::Worker) -> WorkerStatus {

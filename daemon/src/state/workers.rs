@@ -36,8 +36,8 @@ pub(super) struct Worker {
     /// Within the breaker's window; forgotten when a stage ends well.
     failed_starts: Vec<Instant>,
     last_failure: String,
-    /// What last went wrong with it; forgotten when something goes well.
-    trouble: Option<String>,
+    /// What last went wrong with it; forgotten when as much goes well.
+    trouble: Option<(Canary, String)>,
     /// Jobs that met a device fault since something went well.
     faulted: BTreeSet<JobId>,
 }
@@ -94,6 +94,15 @@ pub(super) enum Phase {
     Leaving,
 }
 
+/// What has to go well before an earlier trouble is over: each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub(super) enum Canary {
+    /// A stage without a net.
+    Stage,
+    Load,
+    NetStage,
+}
+
 /// What a killed worker was doing beside runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Doomed {
@@ -140,7 +149,7 @@ impl Worker {
 
     pub fn problem(&self, device: &str) -> Option<String> {
         let Phase::Broken { .. } = self.phase else {
-            return self.trouble.as_ref().map(|trouble| format!("worker `{device}`: {trouble}"));
+            return self.trouble.as_ref().map(|(_, trouble)| format!("worker `{device}`: {trouble}"));
         };
         let n = self.failed_starts.len();
         let what = if self.faulted.is_empty() { "did not start" } else { "failed" };
@@ -207,7 +216,8 @@ impl State {
             Report::Progress { run, done, total } => self.run_progressed(run, done, total, time),
             Report::Done { run, outputs, elapsed_ms, peak_rss_bytes: _, working_bytes, memory } => {
                 if self.set_idle(&device, run, time.now) {
-                    self.works(&device);
+                    let had_net = self.runs.get(&run).is_some_and(|run| run.net.is_some());
+                    self.works(&device, if had_net { Canary::NetStage } else { Canary::Stage });
                     self.residency.idle_reading(&device, memory);
                     self.measure_run(&device, run, elapsed_ms, working_bytes, time.now);
                     self.run_done(run, outputs, elapsed_ms, time, stored);
@@ -362,7 +372,12 @@ impl State {
         tracing::warn!("worker `{device}` is killed: {why}");
         // To stop at a cancel, whatever it takes, is no trouble.
         if !run.and_then(|run| self.runs.get(&run)).is_some_and(|run| run.cancel_by.is_some()) {
-            worker.trouble = Some(format!("it was killed: {why}"));
+            let canary = match (doing, run.and_then(|run| self.runs.get(&run))) {
+                (Doomed::Loading, _) => Canary::Load,
+                (_, Some(run)) if run.net.is_some() => Canary::NetStage,
+                _ => Canary::Stage,
+            };
+            worker.trouble = Some((canary, format!("it was killed: {why}")));
         }
         worker.phase = Phase::Killed { since: now, why, run, doing };
         self.out.push(Effect::Kill { worker: worker.id });
@@ -423,22 +438,25 @@ impl State {
     }
 
     /// Something went well there.
-    pub(super) fn works(&mut self, device: &Device) {
+    pub(super) fn works(&mut self, device: &Device, what: Canary) {
         let Some(worker) = self.workers.get_mut(device) else { return };
-        worker.failed_starts.clear();
-        worker.faulted.clear();
-        worker.trouble = None;
+        if worker.trouble.as_ref().is_none_or(|(canary, _)| what >= *canary) {
+            worker.failed_starts.clear();
+            worker.faulted.clear();
+            worker.trouble = None;
+        }
     }
 
-    pub(super) fn set_trouble(&mut self, device: &Device, trouble: String) {
+    pub(super) fn set_trouble(&mut self, device: &Device, trouble: String, canary: Canary) {
         if let Some(worker) = self.workers.get_mut(device) {
-            worker.trouble = Some(trouble);
+            worker.trouble = Some((canary, trouble));
         }
     }
 
     /// The device cannot be used any more by this process: it has to go.
-    pub(super) fn device_failed(&mut self, device: &Device, message: &str, time: Time) {
+    pub(super) fn device_failed(&mut self, device: &Device, message: &str, canary: Canary, time: Time) {
         self.kill(device, format!("the device failed: {message}"), time.now);
+        self.set_trouble(device, format!("the device failed: {message}"), canary);
         if let Some(worker) = self.workers.get_mut(device)
             && let Phase::Killed { doing, .. } = &mut worker.phase
         {
@@ -448,16 +466,18 @@ impl State {
 
     /// A stage has failed, on a device that works or not.
     fn ended_badly(&mut self, device: &Device, run: u64, failure: &Failure, time: Time, stored: &dyn Stored) {
+        let mut canary = Canary::Stage;
         if let Some(run) = self.runs.get(&run) {
             self.usage.stage(run.stage, run.engine).failures += 1;
+            canary = if run.net.is_some() { Canary::NetStage } else { Canary::Stage };
         }
         if failure.kind != FailureKind::DeviceFault {
-            if let Some(worker) = self.workers.get_mut(device) {
+            if let Some(worker) = self.workers.get_mut(device).filter(|worker| worker.trouble.is_none()) {
                 worker.failed_starts.clear();
             }
             return self.run_failed(run, device, failure, time, stored);
         }
-        self.device_failed(device, &failure.message, time);
+        self.device_failed(device, &failure.message, canary, time);
         let Some(run) = self.end_run(run) else { return };
         let Some(worker) = self.workers.get_mut(device) else { return };
         worker.faulted.extend(&run.jobs);

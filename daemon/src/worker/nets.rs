@@ -8,10 +8,7 @@ use meshkiln_models::{
     nets::{NetHandle, Nets, Precision, installed},
 };
 
-use super::{
-    child::internal,
-    frames::{Failure, FailureKind},
-};
+use super::{child::internal, frames::Failure};
 
 /// Where nets come from.
 pub trait NetStore: Send + Sync {
@@ -28,23 +25,6 @@ pub trait NetStore: Send + Sync {
 pub struct Warm {
     pub handle: NetHandle,
     pub precision: Precision,
-}
-
-/// For builds without nets.
-pub struct NoNets;
-
-impl NetStore for NoNets {
-    fn load(&mut self, net: &str) -> Result<Box<dyn Any + Send>, Failure> {
-        Err(Failure {
-            kind: FailureKind::WeightsMissing,
-            message: format!("this build has no net `{net}`"),
-            hint: "choose another engine".to_owned(),
-        })
-    }
-
-    fn load_as(&self, net: &str, _: Precision) -> Result<NetHandle, StageError> {
-        Err(installed::not_here(net))
-    }
 }
 
 /// Loaded nets, by id.
@@ -137,11 +117,5 @@ mod tests {
         nets.unload(1, "a");
         assert_eq!(nets.get("a").unwrap().downcast_ref(), Some(&2u32));
         assert!(nets.check(&["a".to_owned()]).is_ok() && nets.check(&["b".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn a_build_without_nets_says_so() {
-        let failure = WarmNets::default().load(1, "a", &mut NoNets).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::WeightsMissing);
     }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test
 
+mod nets;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -27,7 +29,7 @@ impl Drop for Process {
 
 fn spawn(home: &Path, arguments: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshkilnd"));
-    command.args(["--device", "fake"]).args(arguments).env(HOME_VARIABLE, home);
+    command.args(["--device", "fake"]).args(arguments).env(HOME_VARIABLE, home).env("MESHKILN_FAKE_DIR", home);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     Process(command.spawn().unwrap())
 }
@@ -59,6 +61,12 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn call(file: &RuntimeFile, method: &str, params: Json) -> Json {
+    let answer = try_call(file, method, params);
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
+}
+
+fn try_call(file: &RuntimeFile, method: &str, params: Json) -> Json {
     let host = file.url.strip_prefix("http://").unwrap();
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -74,9 +82,7 @@ fn call(file: &RuntimeFile, method: &str, params: Json) -> Json {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    let answer: Json = serde_json::from_str(body).unwrap();
-    assert!(answer.get("error").is_none(), "{method}: {answer}");
-    answer["result"].clone()
+    serde_json::from_str(body).unwrap()
 }
 
 fn submit(file: &RuntimeFile, home: &Path, name: &str, text: &str) -> Json {
