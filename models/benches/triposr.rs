@@ -149,18 +149,19 @@ fn measure(
     let precision = compute.precision.id();
     reset_peak();
     let memory_before = memory(compute);
-    let mut loads = Vec::new();
+    let (mut loads, mut load_cpu) = (Vec::new(), Vec::new());
     for _ in 0..if options.does("load") { 3 } else { 0 } {
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         let net = load(config, file, compute)?;
         compute.device.synchronize()?;
         loads.push(start.elapsed().as_secs_f64());
+        load_cpu.push(cpu_seconds().zip(cpu).map(|(after, before)| after - before));
         drop(net);
     }
     let net = load(config, file, compute)?;
     compute.device.synchronize()?;
     say(json!({
-        "name": "load", "precision": precision, "kernels": format!("{:?}", compute.kernels), "seconds": loads, "memory": memory(compute),
+        "name": "load", "precision": precision, "kernels": format!("{:?}", compute.kernels), "seconds": loads, "cpu_seconds": load_cpu, "memory": memory(compute),
         "memory_before": memory_before,
     }));
     if !options.does("field") {

@@ -48,8 +48,8 @@ def main():
     given = options.parse_args()
     given.parity = given.parity.resolve()
     if given.device != "cpu":
-        for precision in ["f32", "bf16", "f16"]:
-            print(json.dumps({"name": "pytorch", "precision": precision, **on_device(given, precision)}), flush=True)
+        for line in on_device(given):
+            print(json.dumps(line), flush=True)
         return
 
     theirs_in = ["f32"] if given.skip_bf16 else ["f32", "bf16"]
@@ -111,25 +111,28 @@ def peer(given, precision):
     return dict(best, cpu=sum(best_cpu.values()), cpu_parts=best_cpu, triangles=triangles)
 
 
-def on_device(given, precision):
-    """Seconds from picture to planes on the host, and memory taken, on a GPU."""
+def on_device(given):
+    """Seconds from picture to planes on the host, and memory taken, on a GPU, in each precision."""
     import torch
 
     fixture = json.loads((given.parity / "triposr_full.json").read_text())
+    weights = synthetic(fixture)
+    picture = read_picture(given.parity / "triposr_full.safetensors").to(given.device)
     torch.set_grad_enabled(False)
     torch.set_default_device(given.device)
-    weights = {name: value.to(given.device) for name, value in synthetic(fixture).items()}
-    picture = read_picture(given.parity / "triposr_full.safetensors").to(given.device)
-    net = TripoSr(fixture["config"], weights, {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[precision])
-    del weights
-    seconds = []
-    for _ in range(given.runs + 3):
-        start = time.perf_counter()
-        net.backbone(net.tokenizer(picture)).float().cpu()
-        seconds.append(time.perf_counter() - start)
-    seconds = sorted(seconds[3:])
-    peak = torch.cuda.max_memory_allocated() if given.device.startswith("cuda") else None
-    return {"p50": seconds[len(seconds) // 2], "min": seconds[0], "peak_bytes": peak}
+    for precision, dtype in {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}.items():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        net = TripoSr(fixture["config"], {name: value.to(given.device, dtype) for name, value in weights.items()}, dtype)
+        seconds = []
+        for _ in range(given.runs + 3):
+            start = time.perf_counter()
+            net.backbone(net.tokenizer(picture)).float().cpu()
+            seconds.append(time.perf_counter() - start)
+        seconds = sorted(seconds[3:])
+        yield {"name": "pytorch", "precision": precision, "p50": seconds[len(seconds) // 2], "min": seconds[0],
+               "peak_bytes": torch.cuda.max_memory_allocated()}
+        del net
 
 
 def report(precisions, runs, theirs):

@@ -27,7 +27,7 @@ pub const STAGE: Stage = Stage {
     version: 3,
     doc: "Measure the asset and hold it against the gate.",
     reads: &[Slot::Asset, Slot::Mesh],
-    may_read: &[Slot::Cutout, Slot::High, Slot::Notes],
+    may_read: &[Slot::Cutout, Slot::High, Slot::Field, Slot::Notes],
     writes: &[Slot::Report, Slot::Asset],
     may_write: &[],
     engines: &[Engine {
@@ -72,6 +72,12 @@ pub const STAGE: Stage = Stage {
             doc: "The silhouette must fit the cutout, if any, at least this well: intersection over union.",
             unit: "",
             kind: ParamKind::Float { default: 0.97, min: 0.0, max: 1.0 },
+        },
+        Param {
+            id: "min-iou-field",
+            doc: "The same where a network made the surface: it sees the picture in perspective, from where it guesses.",
+            unit: "",
+            kind: ParamKind::Float { default: 0.8, min: 0.0, max: 1.0 },
         },
         Param {
             id: "max-uv-overlap",
@@ -150,7 +156,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let mut measured = Measured::surface(&content, &analyze::limits(cx));
     cx.step(2, N_STEPS)?;
     if let Ok(cutout) = asset.image(Slot::Cutout) {
-        measured = measured.with_silhouette(&content.mesh, &cutout);
+        let limit = if asset.field().is_some() { "min-iou-field" } else { "min-iou" };
+        measured = measured.with_silhouette(&content.mesh, &cutout, cx.float(limit));
     }
     cx.step(3, N_STEPS)?;
     if let Ok(high) = asset.high() {

@@ -68,8 +68,8 @@ impl Verdict {
                 "lower simplify.triangles or raise check.max-triangles",
             ));
         }
-        if let Some(iou) = measured.silhouette_iou {
-            let (iou, min_iou) = (rounded(iou), cx.float("min-iou"));
+        if let Some((iou, min_iou)) = measured.silhouette_iou {
+            let iou = rounded(iou);
             checks.push(Check {
                 what: "silhouette_iou",
                 value: json!(iou),

@@ -23,8 +23,8 @@ pub struct Measured {
     pub analysis: Analysis,
     /// Names and sizes of the textures.
     textures: Vec<(&'static str, (u32, u32))>,
-    /// `None` without a cutout.
-    pub silhouette_iou: Option<f64>,
+    /// How well it fits, and how well it must; `None` without a cutout.
+    pub silhouette_iou: Option<(f64, f64)>,
     /// `None` without a high mesh, or when one of the two is empty.
     pub high: Option<VersusHigh>,
 }
@@ -47,8 +47,8 @@ impl Measured {
         }
     }
 
-    pub fn with_silhouette(mut self, mesh: &Mesh, cutout: &RgbaImage) -> Measured {
-        self.silhouette_iou = Some(fit::silhouette_iou(mesh, cutout));
+    pub fn with_silhouette(mut self, mesh: &Mesh, cutout: &RgbaImage, limit: f64) -> Measured {
+        self.silhouette_iou = Some((fit::silhouette_iou(mesh, cutout), limit));
         self
     }
 
@@ -74,7 +74,7 @@ impl Measured {
         let texture =
             |(map, (width, height)): &(&str, (u32, u32))| json!({ "map": map, "width": width, "height": height });
         json["textures"] = self.textures.iter().map(texture).collect();
-        if let Some(iou) = self.silhouette_iou {
+        if let Some((iou, _)) = self.silhouette_iou {
             json["silhouette_iou"] = json!(rounded(iou));
         }
         if let Some(high) = &self.high {
