@@ -205,10 +205,10 @@ mod tests {
         expected.push(("barrels".to_owned(), true));
         expected.sort();
         assert_eq!(names, expected);
-        let ours = recipes.get("prop").unwrap();
+        let ours = recipes.get("prop", &[]).unwrap();
         assert!(ours.text.contains("ours"));
         assert!(ours.plan.to_string().contains("777"));
-        assert!(recipes.get("draft").unwrap().text.contains("[[stage]]"));
+        assert!(recipes.get("draft", &[]).unwrap().text.contains("[[stage]]"));
     }
 
     #[test]

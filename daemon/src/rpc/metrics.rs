@@ -149,6 +149,8 @@ mod tests {
             loads: 1,
             load_ms: None,
             problem: None,
+            about: None,
+            pull: None,
         };
         let mut view = View { devices: vec![device], nets: vec![net], ..View::default() };
         view.usage.stage("decode", "built-in").runs = 5;

@@ -187,7 +187,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::recipes;
 
     fn glb(gltf: &Json) -> Vec<u8> {
         let json = gltf.to_string().into_bytes();

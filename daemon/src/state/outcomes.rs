@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use meshkiln_models::{recipe::RecipeError, slot::Slot};
+use meshkiln_models::{recipe::RecipeError, slot::Slot, stage::Stage};
 use meshkiln_protocol::{
     error::{ErrorKind, JobError},
     job::{JobId, StageState},
@@ -171,7 +171,7 @@ impl State {
             read.contains(slot) || active.slots.get(slot).is_some_and(|blob| !stored.has_blob(&blob.sha256))
         };
         let suspects: Vec<usize> = (0..active.next_step)
-            .filter(|&idx| steps.get(idx).is_some_and(|step| find_stage(step).writes.iter().any(lost)))
+            .filter(|&idx| steps.get(idx).is_some_and(|step| made_by(find_stage(step)).iter().any(lost)))
             .collect();
         active.losses += 1;
         // Each round goes at least one step further back.
@@ -216,4 +216,9 @@ pub(super) fn unreadable_plan(problem: &RecipeError) -> JobError {
         hint: format!("{}, or fire the source file again", problem.hint),
         retryable: false,
     }
+}
+
+/// What a stage is there for: what it always writes, or else any of what it may.
+fn made_by(stage: &Stage) -> &'static [Slot] {
+    if stage.writes.is_empty() { stage.may_write } else { stage.writes }
 }

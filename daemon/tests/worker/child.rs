@@ -48,7 +48,7 @@ fn fire(worker: &mut Worker, recipe: &str, source: &str) -> BTreeMap<String, Str
 }
 
 fn fire_with(worker: &mut Worker, recipe: &str, source: &str, before: fn(&mut Worker)) -> BTreeMap<String, String> {
-    let plan = recipe::Recipe::built_in(recipe).unwrap().plan(&|_| true).unwrap();
+    let plan = recipe::Recipe::built_in(recipe).unwrap().plan(&|_| false).unwrap();
     let mut slots = BTreeMap::from([("source".to_owned(), source.to_owned())]);
     let provenance = provenance("meshkilnd 0", "lantern", source, &plan);
     for (run, step) in (1..).zip(&plan.steps) {
@@ -62,6 +62,7 @@ fn fire_with(worker: &mut Worker, recipe: &str, source: &str, before: fn(&mut Wo
             settings: step.settings.clone(),
             inputs: read.map(|(slot, sha256)| (slot.clone(), sha256.clone())).collect(),
             inline: BTreeMap::from([("provenance".to_owned(), provenance.clone())]),
+            nets: Vec::new(),
         });
         slots.extend(outputs.into_iter().map(|(slot, output)| (slot, output.sha256)));
     }
@@ -351,7 +352,9 @@ fn no_worker_outlives_its_pipe_whatever_it_is_doing() {
 fn no_worker_outlives_the_process_that_started_it() {
     let it = place();
     let mut shell = Program::new("sh");
-    shell.args(["-c", r#"exec 3<&0; "$0" worker --device fake --blobs "$1" <&3 & wait"#, EXE]).arg(it.blobs.dir());
+    shell
+        .args(["-c", r#"exec 3<&0; "$0" worker --device fake --blobs "$1" --nets "$1" <&3 & wait"#, EXE])
+        .arg(it.blobs.dir());
     let mut shell = Worker::start(&mut shell);
     let Report::Ready { pid, .. } = shell.next() else { panic!("ready comes first") };
     assert!(is_alive(pid) && pid != shell.child.id());

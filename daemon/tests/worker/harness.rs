@@ -48,6 +48,7 @@ impl Place {
             settings: stage.params_of(&stage.engines[0]).map(|param| (param.id.to_owned(), param.default())).collect(),
             inputs: BTreeMap::from([(stage.reads[0].id().to_owned(), source)]),
             inline: BTreeMap::new(),
+            nets: Vec::new(),
         }
     }
 
@@ -61,6 +62,7 @@ impl Place {
     pub fn starting(&self, device: &str) -> Worker {
         let mut program = Program::new(EXE);
         program.args(["worker", "--device", device, "--blobs"]).arg(self.blobs.dir());
+        program.arg("--nets").arg(self.blobs.dir().join("nets"));
         Worker::start(program.env("MESHKILN_FAKE_DIR", self.fake_dir()))
     }
 }

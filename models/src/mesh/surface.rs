@@ -138,13 +138,6 @@ pub fn separate(positions: &[Vec3], surface: &Surface) -> Separated {
         if !split_doubled_edges(&mut apart) {
             break;
         }
-        // Sheets that hung together by their windings may now touch in a point only.
-        let surface = Surface::of(&apart.positions, std::mem::take(&mut apart.triangles));
-        let again = split_touching_vertices(&apart.positions, &surface);
-        let copies = again.vertex_from[apart.vertex_from.len()..].iter();
-        let copied: Vec<u32> = copies.map(|&v| apart.vertex_from[v as usize]).collect();
-        apart.vertex_from.extend(copied);
-        (apart.positions, apart.triangles) = (again.positions, again.triangles);
     }
     apart
 }

@@ -218,17 +218,19 @@ fn an_error_that_may_pass_is_tried_again_further_and_further_apart() {
             5s w1 run decode
             5s a log: out_of_memory; trying again in 30 s
             5s a queued
+            20s w1 Trim
             35s a running
             35s a log: attempt 3 started
             35s w1 run decode
             35s a log: storage; trying again in 120 s
             35s a queued
-            95s w1 Trim
+            50s w1 Trim
             155s a running
             155s a log: attempt 4 started
             155s w1 run decode
             155s a failed: Storage: storage
             155s a log: failed in decode: storage
+            170s w1 Trim
             200s a queued
             200s a log: queued again on request
             200s a running
@@ -269,6 +271,7 @@ fn crashes_and_errors_are_counted_apart() {
             6s a running
             6s w2 run decode
             6s a queued
+            21s w2 Trim
             36s a running
             36s w2 run decode
             36s a queued
@@ -479,7 +482,7 @@ fn an_idle_worker_gives_memory_back_once() {
             0s a running
             0s w1 run decode
             1s a done
-            61s w1 Trim
+            16s w1 Trim
             200s b queued
             200s reply b
             200s b running

@@ -64,19 +64,20 @@ fn drops_the_longest_idle_net_to_make_room() {
             2s gpu run cutout
             3s gpu load b
             4s gpu run reconstruct
-            5s gpu run clean
-            6s gpu run simplify
-            7s gpu run unwrap
-            8s gpu run bake
-            9s gpu run export
-            10s gpu run check
-            11s gpu unload a
-            11s gpu load c
-            12s gpu run preview
-            13s j done
+            5s gpu run surface
+            6s gpu run clean
+            7s gpu run simplify
+            8s gpu run unwrap
+            9s gpu run bake
+            10s gpu run export
+            11s gpu run check
+            12s gpu unload a
+            12s gpu load c
+            13s gpu run preview
+            14s j done
             60s a cold
             60s b warm for 845 s
-            60s c warm for 853 s
+            60s c warm for 854 s
             60s k running
             60s gpu run decode
             61s gpu unload b
@@ -86,7 +87,7 @@ fn drops_the_longest_idle_net_to_make_room() {
             64s k done
             70s a warm for 893 s
             70s b cold
-            70s c warm for 843 s
+            70s c warm for 844 s
         "#]],
     );
 }
@@ -106,19 +107,20 @@ fn only_as_many_nets_go_as_are_in_the_way() {
             2s gpu run cutout
             3s gpu load b
             4s gpu run reconstruct
-            5s gpu run clean
-            6s gpu run simplify
-            7s gpu run unwrap
-            8s gpu run bake
-            9s gpu run export
-            10s gpu run check
-            11s gpu unload a
-            11s gpu load c
-            12s gpu run preview
-            13s j done
+            5s gpu run surface
+            6s gpu run clean
+            7s gpu run simplify
+            8s gpu run unwrap
+            9s gpu run bake
+            10s gpu run export
+            11s gpu run check
+            12s gpu unload a
+            12s gpu load c
+            13s gpu run preview
+            14s j done
             60s a cold
             60s b warm for 845 s
-            60s c warm for 853 s
+            60s c warm for 854 s
         "#]],
     );
 }
@@ -220,14 +222,15 @@ fn a_pinned_net_stays_and_comes_back() {
             64s gpu unload a
             64s gpu load b
             65s gpu run reconstruct
-            66s gpu run clean
-            67s gpu run simplify
-            68s gpu run unwrap
-            69s gpu run bake
-            70s gpu run export
-            71s gpu run check
-            72s gpu run preview
-            73s k done
+            66s gpu run surface
+            67s gpu run clean
+            68s gpu run simplify
+            69s gpu run unwrap
+            70s gpu run bake
+            71s gpu run export
+            72s gpu run check
+            73s gpu run preview
+            74s k done
             90s a cold
             90s b warm for 876 s
         "#]],
@@ -269,14 +272,15 @@ fn what_was_measured_counts_more_than_what_was_declared() {
             2s gpu run cutout
             3s gpu load b
             4s gpu run reconstruct
-            5s gpu run clean
-            6s gpu run simplify
-            7s gpu run unwrap
-            8s gpu run bake
-            9s gpu run export
-            10s gpu run check
-            11s gpu run preview
-            12s j done
+            5s gpu run surface
+            6s gpu run clean
+            7s gpu run simplify
+            8s gpu run unwrap
+            9s gpu run bake
+            10s gpu run export
+            11s gpu run check
+            12s gpu run preview
+            13s j done
             60s a warm for 843 s
             60s b warm for 845 s
             60s k running
@@ -285,14 +289,11 @@ fn what_was_measured_counts_more_than_what_was_declared() {
             61s gpu run cutout
             62s gpu load b
             63s gpu run reconstruct
-            64s gpu run clean
-            65s gpu run simplify
-            66s gpu run unwrap
-            67s gpu run bake
-            68s gpu run export
-            69s gpu run check
-            70s gpu run preview
-            71s k done
+            64s gpu run bake
+            65s gpu run export
+            66s gpu run check
+            67s gpu run preview
+            68s k done
             90s 3 loads
         "#]],
     );
@@ -486,14 +487,15 @@ fn nets_give_way_when_somebody_else_needs_the_memory() {
             2s gpu run cutout
             3s gpu load b
             4s gpu run reconstruct
-            5s gpu run clean
-            6s gpu run simplify
-            7s gpu run unwrap
-            8s gpu run bake
-            9s gpu run export
-            10s gpu run check
-            11s gpu run preview
-            12s j done
+            5s gpu run surface
+            6s gpu run clean
+            7s gpu run simplify
+            8s gpu run unwrap
+            9s gpu run bake
+            10s gpu run export
+            11s gpu run check
+            12s gpu run preview
+            13s j done
             30s a warm for 873 s
             30s b warm for 875 s
             31s gpu unload a

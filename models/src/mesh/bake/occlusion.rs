@@ -36,50 +36,12 @@ impl Rays {
             .map(move |d| right * d.x + up * d.y + normal * d.z)
     }
 
-    /// Share of the sky, 0..=1, that each texel with a place sees, of rows of `width`
-    /// texels that begin with row `first_row` of the map, a multiple of the block's side.
-    /// What is farther than `distance` metres hides nothing. Of a block whose texels all
-    /// face about the same way one ray a texel goes first: together these are as well
-    /// spread as all are, and where none meets anything the others are not sent.
-    pub fn visibilities(
-        &self,
-        search: &Search,
-        first_row: u32,
-        width: u32,
-        places: &[Option<Place>],
-        distance: f32,
-    ) -> Vec<Option<f32>> {
-        let mut seen = vec![None; places.len()];
-        let n_rows = (places.len() / width.max(1) as usize) as u32;
-        let block = BLOCK as u32;
-        let corners = (0..n_rows).step_by(BLOCK).flat_map(|y| (0..width).step_by(BLOCK).map(move |x| (x, y)));
-        for (left, top) in corners {
-            let inside = (top..(top + block).min(n_rows))
-                .flat_map(|y| (left..(left + block).min(width)).map(move |x| (x, y)))
-                .filter_map(|(x, y)| {
-                    let i = (y * width + x) as usize;
-                    places[i].as_ref().map(|place| (i, (x, y + first_row), place))
-                });
-            let texels: Vec<_> = inside.collect();
-            let is_whole = texels.len() == BLOCK * BLOCK
-                && texels.iter().all(|(_, _, place)| place.normal.dot(texels[0].2.normal) > MIN_ALIKE);
-            let is_open = is_whole
-                && texels.iter().enumerate().all(|(k, &(_, texel, place))| {
-                    let ray = self.rays(search, texel, place).nth(k % self.directions[0].len());
-                    ray.is_some_and(|(origin, d)| !search.bvh.is_blocked(origin, d, distance))
-                });
-            for (i, texel, place) in texels {
-                let rays = self.rays(search, texel, place);
-                let n = rays.len() as f32;
-                let n_open = if is_open {
-                    n
-                } else {
-                    rays.filter(|&(origin, d)| !search.bvh.is_blocked(origin, d, distance)).count() as f32
-                };
-                seen[i] = Some(n_open / n);
-            }
-        }
-        seen
+    /// Share of the sky, 0..=1, that texel (x, y) sees from its place. What is farther
+    /// than `distance` metres hides nothing.
+    pub fn visibility(&self, search: &Search, texel: (u32, u32), place: &Place, distance: f32) -> f32 {
+        let rays = self.rays(search, texel, place);
+        let n = rays.len() as f32;
+        rays.filter(|&(origin, d)| !search.bvh.is_blocked(origin, d, distance)).count() as f32 / n
     }
 
     /// Origins and directions.
@@ -109,9 +71,6 @@ pub struct Place {
     pub normal: Vec3,
     pub face_normal: Vec3,
 }
-
-/// Cosine between normals that face about the same way: 25 degrees.
-const MIN_ALIKE: f32 = 0.9;
 
 /// How far from the surface rays start, relative to the mesh's diagonal.
 const OFFSET: f32 = 1e-5;

@@ -251,9 +251,10 @@ impl<'a> Bake<'a> {
         }
         if let Some(occlusion) = self.options.occlusion {
             let distance = occlusion.distance * self.search.diagonal;
-            let visibility = self.sky.visibilities(self.search, rows.start, self.layout.size, &places, distance);
-            for (value, seen) in strip.visibility.iter_mut().zip(visibility) {
-                *value = seen.map_or(*value, byte);
+            for (i, place) in (0..).zip(&places) {
+                let Some(place) = place else { continue };
+                let texel = (i % self.layout.size, rows.start + i / self.layout.size);
+                strip.visibility[i as usize] = byte(self.sky.visibility(self.search, texel, place, distance));
             }
         }
         strip

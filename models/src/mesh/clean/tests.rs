@@ -385,16 +385,6 @@ fn odd_files_come_out_closed_or_with_an_honest_report() {
 }
 
 #[test]
-fn a_chair_whose_boards_touch_comes_out_manifold() {
-    let Some(file) = test_data("meshes/chair_model.obj") else { return };
-    let mesh = test_files::read(&file).unwrap();
-    for options in [CleanOptions::default(), WIDE, CleanOptions { keep_uvs: true, ..CleanOptions::default() }] {
-        let (_, report) = repaired(&mesh, &options);
-        assert!(report.n_split > 0, "{report:?}");
-    }
-}
-
-#[test]
 fn twenty_thousand_random_triangles_are_taken_as_they_are() {
     let mut rng = fastrand::Rng::with_seed(5);
     let mut point = || Vec3::new(rng.f32(), rng.f32(), rng.f32());
