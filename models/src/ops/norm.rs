@@ -62,7 +62,7 @@ pub fn group_norm(x: &[f32], groups: usize, norm: &Norm, y: &mut [f32]) {
 pub fn group_norm_for_isa(x: &[f32], groups: usize, norm: &Norm, isa: Isa, y: &mut [f32]) {
     let channels = norm.weight.len();
     check(x, norm, isa, y);
-    assert!(groups > 0 && channels % groups == 0, "{channels} channels are not {groups} groups");
+    assert!(groups > 0 && channels.is_multiple_of(groups), "{channels} channels are not {groups} groups");
     let (positions, of_group) = (x.len() / channels, channels / groups);
     if positions == 0 {
         return;
@@ -93,7 +93,7 @@ pub fn transpose(x: &[f32], columns: usize, y: &mut [f32]) {
 /// As `transpose`, and if this machine does not have them.
 pub fn transpose_for_isa(x: &[f32], columns: usize, isa: Isa, y: &mut [f32]) {
     assert!(isa.is_available(), "{isa:?} is not available here");
-    assert!(columns > 0 && x.len() % columns == 0, "{} numbers are not rows of {columns}", x.len());
+    assert!(columns > 0 && x.len().is_multiple_of(columns), "{} numbers are not rows of {columns}", x.len());
     assert!(x.len() == y.len(), "{} numbers into {}", x.len(), y.len());
     let rows = x.len() / columns;
     if rows == 0 {
@@ -113,7 +113,7 @@ fn check(x: &[f32], norm: &Norm, isa: Isa, y: &[f32]) {
     let n = norm.weight.len();
     assert!(isa.is_available(), "{isa:?} is not available here");
     assert!(n > 0 && norm.bias.len() == n, "{n} weights and {} biases", norm.bias.len());
-    assert!(x.len() % n == 0, "{} numbers are not a multiple of {n}", x.len());
+    assert!(x.len().is_multiple_of(n), "{} numbers are not a multiple of {n}", x.len());
     assert!(x.len() == y.len(), "{} numbers into {}", x.len(), y.len());
 }
 

@@ -15,8 +15,8 @@ use super::{
 
 /// Blocks of 32 queries of a task.
 const BLOCKS: usize = 8;
-/// Keys at a time: their scores for 32 queries are 32 KiB.
-const KEYS: usize = 256;
+/// Keys at a time: their scores for 32 queries are 64 KiB.
+const KEYS: usize = 512;
 /// From row to row of the scores: not a power of two (tile/mod.rs).
 const STRIDE: usize = KEYS + 16;
 

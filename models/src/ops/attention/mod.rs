@@ -26,7 +26,7 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// If `data` is not whole rows.
     pub fn dense(data: &'a [f32], width: usize) -> Self {
-        assert!(width > 0 && data.len() % width == 0, "{} numbers are not rows of {width}", data.len());
+        assert!(width > 0 && data.len().is_multiple_of(width), "{} numbers are not rows of {width}", data.len());
         Rows { data, stride: width, n: data.len() / width }
     }
 

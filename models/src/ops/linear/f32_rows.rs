@@ -5,15 +5,15 @@
 
 use rayon::prelude::*;
 
+use super::super::{
+    buffer::{Shared, with_scratch},
+    simd::tile_rows,
+    tile::{DEPTH, PANEL, STEP, STEP_LEN, STRIDE, tile_f32, tile_widened},
+};
 use super::{
     PackedLinear,
     finish::{Finish, finish},
     pack::Data,
-};
-use crate::ops::{
-    buffer::{Shared, with_scratch},
-    simd::tile_rows,
-    tile::{DEPTH, PANEL, STEP, STEP_LEN, STRIDE, tile_f32, tile_widened},
 };
 
 /// Rows of a task: 252 rows of 512 inputs are half a megabyte.

@@ -41,7 +41,7 @@ impl Panels {
         }
         let (n_out, outputs) = match layer.activation {
             Activation::Geglu => {
-                assert!(n_rows % 2 == 0, "{n_rows} outputs have no half");
+                assert!(n_rows.is_multiple_of(2), "{n_rows} outputs have no half");
                 (n_rows / 2, PANEL / 2)
             }
             Activation::None | Activation::Gelu => (n_rows, PANEL),

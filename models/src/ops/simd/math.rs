@@ -81,7 +81,7 @@ unsafe fn reduced<S: Simd>(x: S::V) -> (S::V, S::V) {
 /// As `Simd`.
 #[inline(always)]
 pub(in super::super) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
-    const P: [f32; 5] = [6.301_573_6e-6, 1.645_735_7e-4, 4.651_481_3e-3, 3.345_888_9e-2, 0.398_942_26];
+    const P: [f32; 5] = [6.301_573_6e-6, 1.645_735_7e-4, 4.651_481_3e-3, 3.345_889e-2, 0.398_942_26];
     const Q: [f32; 5] = [7.216_688e-5, 1.860_645_1e-3, 2.841_612_5e-2, 0.250_535_4, 1.0];
     // SAFETY: as promised.
     unsafe {

@@ -12,6 +12,8 @@ pub(super) mod avx512;
 pub(super) mod math;
 pub(super) mod portable;
 
+use super::isa::Isa;
+
 /// Lanes of a vector.
 pub(super) const LANES: usize = 16;
 
@@ -115,8 +117,7 @@ macro_rules! per_isa {
 pub(super) use per_isa;
 
 /// Rows of a register tile for 32 columns (`Simd::TILE_ROWS` of the copy that runs).
-pub(super) fn tile_rows(isa: super::isa::Isa) -> usize {
-    use super::isa::Isa;
+pub(super) fn tile_rows(isa: Isa) -> usize {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Amx | Isa::Avx512Bf16 | Isa::Avx512 => avx512::Avx512::TILE_ROWS,
