@@ -176,22 +176,31 @@ fn measure(
         let run = timed(&net, config, picture)?;
         assert!(run.field == field, "a second run gave another field");
         let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before);
-        runs.push((run.seconds, run.tokenizer, run.backbone, cpu));
+        runs.push(Seconds { all: run.seconds, tokenizer: run.tokenizer, backbone: run.backbone, cpu });
     }
-    let by = |part: fn(&(f64, f64, f64, Option<f64>)) -> f64| {
+    let by = |part: fn(&Seconds) -> f64| {
         let mut seconds: Vec<f64> = runs.iter().map(part).collect();
         seconds.sort_by(f64::total_cmp);
         json!({ "p50": seconds[seconds.len() / 2], "min": seconds[0] })
     };
     say(json!({
         "name": "image_to_field", "precision": precision, "first_seconds": first.seconds, "runs": runs.len(),
-        "seconds": by(|run| run.0), "tokenizer": by(|run| run.1), "backbone": by(|run| run.2),
-        "cpu_seconds": by(|run| run.3.unwrap_or(0.0)), "memory": memory(compute),
+        "seconds": by(|run| run.all), "tokenizer": by(|run| run.tokenizer), "backbone": by(|run| run.backbone),
+        "cpu_seconds": by(|run| run.cpu.unwrap_or(0.0)), "memory": memory(compute),
     }));
     if options.does("surface") {
         surface(options, &field, precision, compute)?;
     }
     Ok(())
+}
+
+/// What one run took.
+struct Seconds {
+    all: f64,
+    tokenizer: f64,
+    backbone: f64,
+    /// Of all threads.
+    cpu: Option<f64>,
 }
 
 /// The surface on the grid of 256^3 points that the reference evaluates, and all of that grid.

@@ -35,7 +35,7 @@ pub enum EventBody {
     /// The queue was paused, resumed, or changed its length.
     Queue { queue: QueueStatus },
     /// A net was loaded or let go, or could not be loaded.
-    Net { net: Net },
+    Net { net: Box<Net> },
     /// Weights came nearer, are here, or will not come.
     Pull { pull: Pull },
     /// The devices that run nets were given away, are free now, or are back.

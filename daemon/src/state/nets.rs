@@ -273,7 +273,7 @@ impl State {
 
     pub(super) fn tell_net(&mut self, net: &NetId, now: Instant) {
         if let Some(net) = self.net_wire(net, now) {
-            self.out.push(Effect::Publish(EventBody::Net { net }));
+            self.out.push(Effect::Publish(EventBody::Net { net: Box::new(net) }));
         }
     }
 

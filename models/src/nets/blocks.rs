@@ -94,7 +94,10 @@ impl Linear {
             LinearKernel::Ours(packed) => {
                 let n = x.dim(0)?;
                 let mut y = vec![0.0; n * packed.n_out()];
-                read(x, |x| Ok(packed.apply(x, &mut y)))?;
+                read(x, |x| {
+                    packed.apply(x, &mut y);
+                    Ok(())
+                })?;
                 written(y, &[n, packed.n_out()])
             }
             LinearKernel::Candle { weight, bias, activation, kernels } => {
@@ -116,7 +119,10 @@ impl Linear {
         match &self.0 {
             LinearKernel::Ours(packed) => {
                 let mut y = read(residual, |values| Ok(values.to_vec()))?;
-                read(x, |x| Ok(packed.apply_add(x, &mut y)))?;
+                read(x, |x| {
+                    packed.apply_add(x, &mut y);
+                    Ok(())
+                })?;
                 written(y, residual.dims())
             }
             #[cfg(feature = "flash-attn")]
@@ -160,7 +166,7 @@ enum NormKernel {
         weight: Tensor,
         bias: Tensor,
         to: DType,
-        #[cfg_attr(not(feature = "flash-attn"), expect(dead_code, reason = "asked for fused kernels alone"))]
+        #[cfg(feature = "flash-attn")]
         kernels: Kernels,
     },
 }
@@ -173,11 +179,12 @@ impl LayerNorm {
                 weight: vars.values("weight", &[d])?.to_vec(),
                 bias: vars.values("bias", &[d])?.to_vec(),
             },
-            kernels => NormKernel::Candle {
+            Kernels::Candle | Kernels::Fused => NormKernel::Candle {
                 weight: vars.tensor("weight", &[d])?,
                 bias: vars.tensor("bias", &[d])?,
                 to: vars.compute.dtype(),
-                kernels,
+                #[cfg(feature = "flash-attn")]
+                kernels: vars.compute.kernels,
             },
         };
         Ok(LayerNorm { kernel, eps })
@@ -188,7 +195,10 @@ impl LayerNorm {
         match &self.kernel {
             NormKernel::Ours { weight, bias } => {
                 let mut y = vec![0.0; x.elem_count()];
-                read(x, |x| Ok(ops::layer_norm(x, &Norm { weight, bias, eps: self.eps }, &mut y)))?;
+                read(x, |x| {
+                    ops::layer_norm(x, &Norm { weight, bias, eps: self.eps }, &mut y);
+                    Ok(())
+                })?;
                 written(y, x.dims())
             }
             #[cfg(feature = "flash-attn")]

@@ -100,8 +100,11 @@ pub struct Watch<'a> {
     /// Hears how many steps of how many are done, at least once a layer; an error ends the run.
     pub step: &'a dyn Fn(u32, u32) -> Result<(), StageError>,
     /// Sees values on their way, by name: for comparing with a reference.
-    pub tap: Option<&'a dyn Fn(&str, &Tensor)>,
+    pub tap: Option<Tap<'a>>,
 }
+
+/// Is shown values by name.
+pub type Tap<'a> = &'a dyn Fn(&str, &Tensor);
 
 impl Watch<'_> {
     /// For runs that nobody watches.

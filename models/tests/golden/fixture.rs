@@ -149,8 +149,7 @@ impl Fixture {
             let share = error / tolerance(f64::from(golden));
             found.max_error = found.max_error.max(error);
             found.share = found.share.max(share);
-            // Also for values that are not numbers.
-            if !(share <= 1.0) && found.first_bad.is_none() {
+            if (share > 1.0 || share.is_nan()) && found.first_bad.is_none() {
                 found.first_bad = Some((i, got, golden));
             }
         }

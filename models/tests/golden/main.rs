@@ -149,7 +149,7 @@ fn fixture_files() -> Vec<PathBuf> {
     for folder in [Some(Path::new(ROOT).join("tests/golden")), more].into_iter().flatten() {
         let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
             .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-            .map(|entry| entry.unwrap().path())
+            .map(|entry| entry.expect("entry").path())
             .filter(|path| path.extension().is_some_and(|e| e == "json") && path.with_extension("safetensors").exists())
             .filter(|path| !found.iter().any(|other| other.file_name() == path.file_name()))
             .collect();

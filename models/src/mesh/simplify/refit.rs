@@ -311,7 +311,8 @@ impl Work<'_> {
             let is_turned = |t: &&[u32; 3]| {
                 let (was, is) = (normal(t, before), normal(t, &self.positions));
                 // NaN is turned too.
-                !(was.dot(is) > 0.05 * was.length_squared().min(was.length() * is.length()))
+                let (along, least) = (was.dot(is), 0.05 * was.length_squared().min(was.length() * is.length()));
+                along.partial_cmp(&least) != Some(std::cmp::Ordering::Greater)
             };
             let turned: Vec<u32> = self.triangles.iter().filter(is_turned).flatten().copied().collect();
             let moved = |&v: &u32| self.positions[v as usize] != before[v as usize];

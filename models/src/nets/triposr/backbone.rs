@@ -15,7 +15,7 @@ use super::config::{BackboneConfig, Config, GROUPS};
 use crate::{
     error::StageError,
     nets::{
-        Vars, Watch,
+        Tap, Vars, Watch,
         blocks::{Activation, Attention, Columns, LayerNorm, Linear, group_norm, transposed},
         checkpoint::on_device,
     },
@@ -104,13 +104,9 @@ impl Backbone {
         for (i, block) in self.blocks.iter().enumerate() {
             let tap = |name: &str, value: &Tensor| watch.tap(&format!("backbone_block{i}{name}"), value);
             if i > 0 {
-                x = block.mix_with_themselves(
-                    &x,
-                    &self.attention,
-                    watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor)),
-                )?;
+                x = block.mix_with_themselves(&x, &self.attention, watch.tap.map(|_| &tap as Tap))?;
             }
-            x = block.mix_with_image(&x, image, &self.attention, watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor)))?;
+            x = block.mix_with_image(&x, image, &self.attention, watch.tap.map(|_| &tap as Tap))?;
             tap("", &x);
             step(i as u32 + 1)?;
         }
@@ -132,7 +128,7 @@ impl Backbone {
         let x = self.proj_in.forward(&self.normed)?.to_dtype(self.tokens.dtype())?;
         watch.tap("backbone_proj_in", &x);
         let tap = |name: &str, value: &Tensor| watch.tap(&format!("backbone_block0{name}"), value);
-        let tap = watch.tap.map(|_| &tap as &dyn Fn(&str, &Tensor));
+        let tap = watch.tap.map(|_| &tap as Tap);
         let start = match self.blocks.first() {
             Some(first) => first.mix_with_themselves(&x, &self.attention, tap)?,
             None => x,
@@ -181,8 +177,6 @@ impl Block {
         add(&self.out, &hidden, &x, tap, "_ff")
     }
 }
-
-type Tap<'a> = &'a dyn Fn(&str, &Tensor);
 
 /// The layer's output plus `residual`; who looks on sees it without.
 fn add(layer: &Linear, x: &Tensor, residual: &Tensor, tap: Option<Tap>, name: &str) -> Result<Tensor, StageError> {
