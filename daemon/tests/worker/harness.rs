@@ -48,6 +48,7 @@ impl Place {
             settings: stage.params_of(&stage.engines[0]).map(|param| (param.id.to_owned(), param.default())).collect(),
             inputs: BTreeMap::from([(stage.reads[0].id().to_owned(), source)]),
             inline: BTreeMap::new(),
+            nets: Vec::new(),
         }
     }
 
