@@ -63,7 +63,7 @@ impl Daemon {
             deliverer: Deliverer::new(blobs.clone(), inbox.sender.clone()),
             publish: move |event| drop(tell.send(event)),
         };
-        let catalogue = Arc::new(Listed::default());
+        let catalogue = std::sync::Arc::new(Listed::default());
         let setup = Setup { policy, devices: Devices::only("fake"), catalogue, generator: "test".to_owned(), seed: 1 };
         let config = LoopConfig { store, setup, limits: Limits::default(), outside: Box::new(world), inbox };
         let (handle, thread) = start(config).unwrap();

@@ -103,8 +103,8 @@ fn another_budget_costs_only_the_stages_it_touches() {
         job
     };
     let coarse = refire(&daemon, &["simplify.triangles=700"]);
-    assert_eq!(stages_in(&coarse, StageState::Cached), draft()[..4]);
-    assert_eq!(stages_in(&coarse, StageState::Done), draft()[4..]);
+    assert_eq!(stages_in(&coarse, StageState::Cached), draft()[..5]);
+    assert_eq!(stages_in(&coarse, StageState::Done), draft()[5..]);
     let triangles = |bytes: &[u8]| glb::read(bytes).unwrap().mesh.triangles.len();
     let coarse = fs::read(&output).unwrap();
     assert!(triangles(&coarse) <= 700 && triangles(&coarse) > 350, "{}", triangles(&coarse));

@@ -5,16 +5,19 @@ use std::fmt::Write;
 
 use hyper::StatusCode;
 use jsonrpsee::server::HttpBody;
-use meshkiln_protocol::net::NetState;
+use meshkiln_protocol::{daemon::StageUsage, net::NetState};
 
 use super::reply::{self, Response};
-use crate::state::view::View;
+use crate::state::{usage::NetCount, view::View};
 
 pub fn answer(view: &View) -> Response {
     let mut response = reply::with_body(StatusCode::OK, HttpBody::from(text(view)));
     reply::set(&mut response, "content-type", "text/plain; version=0.0.4; charset=utf-8");
     response
 }
+
+/// Name, help, and its value.
+type Counter<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 /// Every sample of one name stands together, as the format wants it.
 pub fn text(view: &View) -> String {
@@ -29,7 +32,7 @@ pub fn text(view: &View) -> String {
     page.one("meshkiln_blob_bytes", "gauge", "Bytes of kept results.", view.blob_bytes);
 
     let stages = view.usage.wire();
-    let stage_counters: [(&str, &str, fn(&meshkiln_protocol::daemon::StageUsage) -> u64); 4] = [
+    let stage_counters: [Counter<StageUsage>; 4] = [
         ("meshkiln_stage_runs_total", "Runs that ended well.", |usage| usage.runs),
         ("meshkiln_stage_failures_total", "Runs that failed.", |usage| usage.failures),
         ("meshkiln_stage_cache_hits_total", "Results that were there already.", |usage| usage.cached),
@@ -47,7 +50,7 @@ pub fn text(view: &View) -> String {
         page.sample(name, &[("stage", &usage.stage), ("engine", &usage.engine)], usage.peak_bytes);
     }
 
-    let net_counters: [(&str, &str, fn(&crate::state::usage::NetCount) -> u64); 4] = [
+    let net_counters: [Counter<NetCount>; 4] = [
         ("meshkiln_net_loads_total", "Loads that ended well.", |count| count.loads),
         ("meshkiln_net_load_failures_total", "Loads that failed.", |count| count.load_failures),
         ("meshkiln_net_load_milliseconds_total", "Time spent loading.", |count| count.load_ms),

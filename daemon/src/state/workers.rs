@@ -371,7 +371,7 @@ impl State {
         };
         tracing::warn!("worker `{device}` is killed: {why}");
         // To stop at a cancel, whatever it takes, is no trouble.
-        if !run.and_then(|run| self.runs.get(&run)).is_some_and(|run| run.cancel_by.is_some()) {
+        if run.and_then(|run| self.runs.get(&run)).is_none_or(|run| run.cancel_by.is_none()) {
             let canary = match (doing, run.and_then(|run| self.runs.get(&run))) {
                 (Doomed::Loading, _) => Canary::Load,
                 (_, Some(run)) if run.net.is_some() => Canary::NetStage,

@@ -362,3 +362,78 @@ fn no_worker_outlives_the_process_that_started_it() {
     shell.child.kill().unwrap();
     wait_for("the worker ends", || !is_alive(pid));
 }
+
+/// The next report that is no heartbeat.
+fn answer(worker: &mut Worker) -> Report {
+    loop {
+        match worker.next() {
+            Report::Heartbeat { .. } => {}
+            other => return other,
+        }
+    }
+}
+
+fn load(worker: &mut Worker, load: u64, net: &str) -> Report {
+    worker.send(Command::Load { load, net: net.to_owned() });
+    answer(worker)
+}
+
+#[test]
+fn nets_are_loaded_measured_used_and_let_go_by_the_load_that_brought_them() {
+    const GIB: u64 = 1 << 30;
+    let it = place();
+    let say = |more: &str| {
+        let nets = "device 10GiB\nnet matting 6GiB decode 1GiB\nnet other 4GiB bake\n";
+        fs::write(it.fake_dir().join("nets"), format!("{nets}{more}")).unwrap();
+    };
+    say("");
+    let mut worker = it.worker("fake");
+    let run = |run| Run { nets: vec!["matting".to_owned()], ..it.run(run, "decode", "# it") };
+    assert_eq!(worker.failed(run(1)).message, "net `matting` is not loaded");
+
+    let Report::Loaded { load: 2, bytes, peak_bytes, memory: Some(memory), .. } = load(&mut worker, 2, "matting")
+    else {
+        panic!("it fits")
+    };
+    assert_eq!((bytes, peak_bytes), (6 * GIB, 6 * GIB));
+    assert_eq!((memory.used_bytes, memory.free_bytes, memory.total_bytes), (6 * GIB, 4 * GIB, 10 * GIB));
+    worker.send(Command::Run(run(3)));
+    let (_, done) = worker.until_answer(3);
+    let Report::Done { working_bytes, memory: Some(memory), .. } = done else { panic!("{done:?}") };
+    assert_eq!((working_bytes, memory.used_bytes), (GIB, 6 * GIB));
+
+    let Report::LoadFailed { load: 4, failure, .. } = load(&mut worker, 4, "none") else { panic!("it is not there") };
+    assert_eq!(failure.kind, FailureKind::WeightsMissing);
+    say("others 1GiB\n");
+    let Report::LoadFailed { load: 5, failure, memory: Some(memory) } = load(&mut worker, 5, "other") else {
+        panic!("it does not fit")
+    };
+    assert_eq!((failure.kind, memory.free_bytes), (FailureKind::OutOfMemory, 3 * GIB));
+
+    // An unload of an earlier load changes nothing; the right one gives all back, or what it was told to keep.
+    for (load, used) in [(1, 6 * GIB), (2, GIB)] {
+        say("keep matting 1GiB\n");
+        worker.send(Command::Unload { load, net: "matting".to_owned() });
+        let Report::Unloaded { load: unloaded, memory: Some(memory) } = answer(&mut worker) else { panic!("unloaded") };
+        assert_eq!((unloaded, memory.used_bytes), (load, used));
+    }
+    say("load matting error device_fault\n");
+    let Report::LoadFailed { failure, .. } = load(&mut worker, 6, "matting") else { panic!("it fails") };
+    assert_eq!(failure.kind, FailureKind::DeviceFault);
+    assert_eq!(worker.status().code(), Some(70), "a process on a failed device is of no use");
+}
+
+#[test]
+fn the_cpu_tells_its_memory_and_a_build_without_nets_says_so() {
+    let it = place();
+    let mut worker = it.worker("cpu");
+    let Report::LoadFailed { load: 1, failure, .. } = load(&mut worker, 1, "matting") else { panic!("no such net") };
+    assert_eq!(failure.kind, FailureKind::WeightsMissing);
+    if cfg!(target_os = "linux") {
+        let Report::Heartbeat { memory: Some(memory), rss_bytes } = worker.next() else {
+            panic!("nothing else to say")
+        };
+        assert!(memory.free_bytes <= memory.total_bytes && memory.used_bytes <= memory.total_bytes, "{memory:?}");
+        assert!(memory.used_bytes.abs_diff(rss_bytes) < 64 << 20, "{memory:?}");
+    }
+}
