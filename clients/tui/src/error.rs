@@ -67,7 +67,7 @@ impl Failure {
     pub fn print(&self) {
         let (message, hint) = match self {
             Failure::JobsFailed | Failure::OutputClosed => return,
-            Failure::Interrupted => ("interrupted, the jobs were cancelled", ""),
+            Failure::Interrupted => ("interrupted: what was going on has been cancelled", ""),
             Failure::Usage { message, hint } | Failure::Unreachable { message, hint } => (&**message, &**hint),
             Failure::Refused { message, data } => (&**message, data.as_ref().map_or("", |d| &*d.hint)),
         };
