@@ -42,7 +42,7 @@ def data():
 
 def bench(name, *arguments, **environment):
     """The JSON lines that one of our benchmarks prints."""
-    command = ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", name, "--", *map(str, arguments)]
+    command = ["cargo", "bench", "--quiet", "--workspace", "--bench", name, "--", *map(str, arguments)]
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True
     )

@@ -63,7 +63,7 @@ def main():
 def ours(given, precisions):
     """Lines of the benchmark."""
     program = [given.program] if given.program else \
-        ["cargo", "bench", "--quiet", "-p", "meshkiln-models", "--bench", "triposr", "--"]
+        ["cargo", "bench", "--quiet", "--workspace", "--bench", "triposr", "--"]
     command = [*program, "--parity", str(given.parity), "--precisions", ",".join(precisions),
                "--runs", str(given.runs), "--skip", "goldens,cycles,load,dense,refined"]
     bench = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)

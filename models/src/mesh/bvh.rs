@@ -9,6 +9,9 @@
 
 #[cfg(test)]
 mod tests;
+mod wide;
+
+use std::sync::OnceLock;
 
 use glam::{DVec3, Vec3, Vec3A};
 use obvhs::{
@@ -24,12 +27,15 @@ use obvhs::{
 };
 use rayon::prelude::*;
 
+use self::wide::Wide;
 use super::Mesh;
 
 /// Space partition of a triangle mesh. Takes about 200 bytes a triangle; it
 /// holds its own copy of the corners.
 pub struct Bvh {
     tree: Bvh2,
+    /// Made when it is first needed.
+    wide: OnceLock<Wide>,
     /// In the tree's order.
     triangles: Vec<RtTriangle>,
     /// For each of them its index in the mesh.
@@ -118,7 +124,7 @@ impl Bvh {
     /// `order`: the triangle at each place of the tree's leaves; none: an empty tree.
     fn of(tree: Bvh2, order: &[u32], corners: &[Triangle], faces: &[u32]) -> Bvh {
         let triangles: Vec<RtTriangle> = order.iter().map(|&i| RtTriangle::from(&corners[i as usize])).collect();
-        Bvh { triangles, faces: order.iter().map(|&i| faces[i as usize]).collect(), tree }
+        Bvh { triangles, faces: order.iter().map(|&i| faces[i as usize]).collect(), wide: OnceLock::new(), tree }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -147,6 +153,10 @@ impl Bvh {
         (i < self.triangles.len()).then(|| self.hit(&ray, i, hit.t))
     }
 
+    fn wide(&self) -> &Wide {
+        self.wide.get_or_init(|| Wide::of(&self.tree))
+    }
+
     fn hit(&self, ray: &Ray, i: usize, distance: f32) -> SurfacePoint {
         let weights = self.triangles[i].compute_barycentric(ray);
         let [v, w] = weights.clamp(glam::Vec2::ZERO, glam::Vec2::ONE).to_array();
@@ -166,14 +176,15 @@ impl Bvh {
     ) -> Option<SurfacePoint> {
         let ray = ray(middle - direction * reach, direction, 2.0 * reach)?;
         let mut best: Option<(usize, f32)> = None;
-        self.tree.ray_traverse_anyhit(ray, |ray, i| {
+        self.wide().any(&ray, |i| {
             let triangle = &self.triangles[i];
-            let t = triangle.intersect(ray);
+            let t = triangle.intersect(&ray);
             let distance = (t - reach).abs();
             let is_nearer = best.is_none_or(|(_, least)| distance < least);
             if t < f32::INFINITY && is_nearer && accept(self.faces[i], -triangle.ng) {
                 best = Some((i, distance));
             }
+            false
         });
         best.map(|(i, distance)| self.hit(&ray, i, distance))
     }
@@ -181,7 +192,7 @@ impl Bvh {
     /// Whether the ray with 0 <= t <= `reach` meets any triangle.
     pub fn is_blocked(&self, origin: Vec3, direction: Vec3, reach: f32) -> bool {
         match ray(origin, direction, reach) {
-            Some(ray) => !self.tree.ray_traverse_miss(ray, |ray, i| self.triangles[i].intersect(ray)),
+            Some(ray) => self.wide().any(&ray, |i| self.triangles[i].intersect(&ray) < ray.tmax),
             None => false,
         }
     }
@@ -193,14 +204,14 @@ impl Bvh {
         if reach.is_nan() {
             return None;
         }
-        let at = Vec3A::from(point);
+
         let mut best: Option<(usize, Vec3)> = None;
         // A little more than the square, so that a point exactly at `reach` counts.
-        let squared = self.towards(at, reach * reach * (1.0 + 1e-6), |i, limit| {
+        let squared = self.towards(point, reach * reach * (1.0 + 1e-6), |i, limit| {
             let triangle = &self.triangles[i];
             let (a, ab, ac) = (triangle.v0, -triangle.e1, triangle.e2);
-            let (nearest, weights) = closest_on_triangle([a, a + ab, a + ac].map(Vec3::from), at.into());
-            let distance = nearest.distance_squared(at.into());
+            let (nearest, weights) = closest_on_triangle([a, a + ab, a + ac].map(Vec3::from), point);
+            let distance = nearest.distance_squared(point);
             let is_better = if best.is_some() { distance < limit } else { distance <= limit };
             if is_better && accept(self.faces[i], -triangle.ng) {
                 best = Some((i, weights));
@@ -216,7 +227,7 @@ impl Bvh {
     pub fn nearest(&self, mesh: &Mesh, point: Vec3) -> Option<Nearest> {
         let exact = point.as_dvec3();
         let mut best: Option<Nearest> = None;
-        self.towards(point.into(), f32::INFINITY, |i, limit| {
+        self.towards(point, f32::INFINITY, |i, limit| {
             let corners = mesh.corners(mesh.triangles[self.faces[i] as usize]);
             let (found, _) = closest_on_triangle_exact(corners.map(Vec3::as_dvec3), exact);
             let distance = found.distance(exact);
@@ -230,35 +241,9 @@ impl Bvh {
         best
     }
 
-    /// Visits the triangles around `point`, nearer boxes first, whose boxes are within
-    /// the square root of `limit`, which `visit` is given and returns. Returns it too.
-    fn towards(&self, point: Vec3A, mut limit: f32, mut visit: impl FnMut(usize, f32) -> f32) -> f32 {
-        if self.is_empty() || !point.is_finite() {
-            return limit;
-        }
-        let squared_distance = |node: u32| {
-            let bounds = self.tree.nodes[node as usize].aabb();
-            (point.clamp(bounds.min, bounds.max) - point).length_squared()
-        };
-        let mut waiting = Vec::with_capacity(64);
-        waiting.push((squared_distance(0), 0u32));
-        while let Some((distance, index)) = waiting.pop() {
-            if distance > limit {
-                continue;
-            }
-            let node = &self.tree.nodes[index as usize];
-            if node.is_leaf() {
-                for i in node.first_index as usize..(node.first_index + node.prim_count) as usize {
-                    limit = visit(i, limit);
-                }
-                continue;
-            }
-            let children = [node.first_index, node.first_index + 1].map(|child| (squared_distance(child), child));
-            // The nearer one is looked at first.
-            let [near, far] = if children[1].0 < children[0].0 { [children[1], children[0]] } else { children };
-            waiting.extend([far, near].into_iter().filter(|child| child.0 <= limit));
-        }
-        limit
+    /// See `Wide::towards`; nothing is near a point that is not finite.
+    fn towards(&self, point: Vec3, limit: f32, visit: impl FnMut(usize, f32) -> f32) -> f32 {
+        if point.is_finite() { self.wide().towards(point, limit, visit) } else { limit }
     }
 
     /// Calls `visit` with each triangle whose leaf's box touches the given one, until it

@@ -1,6 +1,7 @@
 //! Smooth vertex normals.
 
 use glam::Vec3;
+use rayon::prelude::*;
 
 use super::topology::weld_map;
 
@@ -13,9 +14,8 @@ const SLIVER: f32 = 0.03;
 /// normal is noise, count less. Vertices with bit-equal positions get the same
 /// normal, so texture seams do not show. Vertices without area get +Z.
 pub fn smooth_normals(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<Vec3> {
-    let weld = weld_map(positions);
-    let mut sums = vec![Vec3::ZERO; positions.len()];
-    for triangle in triangles {
+    // What each triangle adds to its three corners.
+    let shares = |triangle: &[u32; 3]| {
         let corners = triangle.map(|v| positions[v as usize]);
         let [a, b, c] = corners;
         let area = (b - a).cross(c - a);
@@ -23,11 +23,17 @@ pub fn smooth_normals(positions: &[Vec3], triangles: &[[u32; 3]]) -> Vec<Vec3> {
         // 1 for an equilateral triangle, towards 0 as the corners line up.
         let quality = 2.0 * 3f32.sqrt() * area.length() / sides;
         let normal = area.normalize_or_zero() * (quality / SLIVER).min(1.0);
-        for (i, &vertex) in triangle.iter().enumerate() {
+        [0, 1, 2].map(|i| {
             let (ahead, back) = (corners[(i + 1) % 3] - corners[i], corners[(i + 2) % 3] - corners[i]);
             let angle = ahead.cross(back).length().atan2(ahead.dot(back));
-            sums[weld[vertex as usize] as usize] += normal * angle;
-        }
+            normal * angle
+        })
+    };
+    let (weld, shares) =
+        rayon::join(|| weld_map(positions), || triangles.par_iter().map(shares).collect::<Vec<[Vec3; 3]>>());
+    let mut sums = vec![Vec3::ZERO; positions.len()];
+    for (&vertex, share) in triangles.as_flattened().iter().zip(shares.as_flattened()) {
+        sums[weld[vertex as usize] as usize] += *share;
     }
     weld.iter().map(|&v| sums[v as usize].try_normalize().unwrap_or(Vec3::Z)).collect()
 }

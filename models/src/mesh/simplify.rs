@@ -26,6 +26,7 @@ use meshopt::SimplifyVertex;
 
 use super::{
     Mesh,
+    bvh::Bvh,
     clean::{CleanOptions, clean, clean_with},
     mirror::FrontHalf,
     normals::smooth_normals,
@@ -79,9 +80,11 @@ pub fn simplify_with(mesh: &Mesh, options: &SimplifyOptions) -> Result<(Mesh, Si
     } else if let Some(half) = FrontHalf::of(mesh) {
         mirrored::reduce_mirrored(&half, options.target)
     } else {
-        let (mut reduced, error_m) = collapse::reduce(mesh, has_layout, outline_locks(mesh), options);
-        if !has_layout {
-            refit::refit(mesh, &mut reduced);
+        let tree = || (!has_layout).then(|| Bvh::in_a_hurry(&mesh.positions, &mesh.triangles));
+        let reduce = || collapse::reduce(mesh, has_layout, outline_locks(mesh), options);
+        let (tree, (mut reduced, error_m)) = rayon::join(tree, reduce);
+        if let Some(tree) = tree {
+            refit::refit(mesh, &tree, &mut reduced);
         }
         (reduced, error_m)
     };

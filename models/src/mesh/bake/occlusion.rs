@@ -5,6 +5,9 @@
 //! of 2^m points of the (0,2)-sequence (van der Corput and Sobol; Kollig and Keller,
 //! "Efficient Multidimensional Sampling", 2002), each spread evenly by itself and
 //! all 16 together. `blend` then takes the mean over the 4 x 4 texels around.
+//! Every second texel goes first, like the dark squares of a chessboard: where none of
+//! their rays is blocked, the other half is spared. What is missed so darkens by less
+//! than about one of those rays in itself, 1/32 with 4 rays a texel.
 
 use glam::{Vec2, Vec3};
 use rayon::prelude::*;
@@ -36,9 +39,43 @@ impl Rays {
             .map(move |d| right * d.x + up * d.y + normal * d.z)
     }
 
-    /// Share of the sky, 0..=1, that texel (x, y) sees from its place. What is farther
-    /// than `distance` metres hides nothing.
-    pub fn visibility(&self, search: &Search, texel: (u32, u32), place: &Place, distance: f32) -> f32 {
+    /// Calls `write` with the index of each texel that has a place, and the share of the
+    /// sky, 0..=1, that it sees from there. Texels are row by row, `width` wide, from a row
+    /// divisible by 4 on. What is farther than `distance` metres hides nothing.
+    pub fn visibilities(
+        &self,
+        search: &Search,
+        places: &[Option<Place>],
+        width: usize,
+        distance: f32,
+        mut write: impl FnMut(usize, f32),
+    ) {
+        let height = places.len() / width;
+        let corners = (0..height).step_by(BLOCK).flat_map(|y| (0..width).step_by(BLOCK).map(move |x| (x, y)));
+        for (left, top) in corners {
+            let block = || {
+                let rows = top..(top + BLOCK).min(height);
+                rows.flat_map(|y| (left..(left + BLOCK).min(width)).map(move |x| (x, y)))
+            };
+            let mut is_open = true;
+            for (x, y) in block().filter(|&(x, y)| goes_first(x, y)) {
+                let visibility = places[y * width + x]
+                    .as_ref()
+                    .map(|at| self.visibility(search, (x as u32, y as u32), at, distance));
+                is_open &= visibility == Some(1.0);
+                visibility.into_iter().for_each(|visibility| write(y * width + x, visibility));
+            }
+            for (x, y) in block().filter(|&(x, y)| !goes_first(x, y)) {
+                if let Some(at) = &places[y * width + x] {
+                    let texel = (x as u32, y as u32);
+                    write(y * width + x, if is_open { 1.0 } else { self.visibility(search, texel, at, distance) });
+                }
+            }
+        }
+    }
+
+    /// Of texel (x, y).
+    fn visibility(&self, search: &Search, texel: (u32, u32), place: &Place, distance: f32) -> f32 {
         let rays = self.rays(search, texel, place);
         let n = rays.len() as f32;
         rays.filter(|&(origin, d)| !search.bvh.is_blocked(origin, d, distance)).count() as f32 / n
@@ -62,6 +99,10 @@ impl Rays {
             .map(|d| search.bvh.cast(origin, d, most, |_, _| true).map_or(most, |hit| hit.distance));
         lengths.sum::<f32>() / n
     }
+}
+
+fn goes_first(x: usize, y: usize) -> bool {
+    (x + y).is_multiple_of(2)
 }
 
 /// Where rays start, on the high surface; its smooth normal and that of the triangle.

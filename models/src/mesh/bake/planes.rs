@@ -251,11 +251,9 @@ impl<'a> Bake<'a> {
         }
         if let Some(occlusion) = self.options.occlusion {
             let distance = occlusion.distance * self.search.diagonal;
-            for (i, place) in (0..).zip(&places) {
-                let Some(place) = place else { continue };
-                let texel = (i % self.layout.size, rows.start + i / self.layout.size);
-                strip.visibility[i as usize] = byte(self.sky.visibility(self.search, texel, place, distance));
-            }
+            self.sky.visibilities(self.search, &places, self.layout.size as usize, distance, |i, visibility| {
+                strip.visibility[i] = byte(visibility);
+            });
         }
         strip
     }

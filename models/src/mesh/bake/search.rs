@@ -11,7 +11,10 @@ use crate::{
     mesh::{
         Mesh,
         bvh::{Bvh, SurfacePoint},
-        textured::{TexturedMesh, details::Details},
+        textured::{
+            TexturedMesh,
+            details::{self, Details},
+        },
     },
 };
 
@@ -32,10 +35,14 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub fn new(low: &Mesh, high: &'a TexturedMesh, is_other: bool, options: &BakeOptions) -> Result<Self, StageError> {
-        let details = Details::new(high)?;
+        details::check(high)?;
         let needs_rays = is_other || options.occlusion.is_some() || options.extras.iter().any(|e| e.needs_rays());
         let empty: &[[u32; 3]] = &[];
-        let bvh = Bvh::new(&high.mesh.positions, if needs_rays { &high.mesh.triangles } else { empty });
+        let (details, bvh) = rayon::join(
+            || Details::new(high),
+            || Bvh::new(&high.mesh.positions, if needs_rays { &high.mesh.triangles } else { empty }),
+        );
+        let details = details?;
         if needs_rays && bvh.is_empty() {
             return Err(StageError::invalid(
                 format!("none of the {} triangles to bake from has an area", high.mesh.triangles.len()),

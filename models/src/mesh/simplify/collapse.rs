@@ -65,13 +65,15 @@ pub(super) fn reduce(
 /// Keeps one vertex at each end of the bounding box, so that the mesh goes on
 /// standing on the ground at its height.
 fn lock_extremes(mesh: &Mesh, locks: &mut [SimplifyVertex]) {
+    let mut is_used = vec![false; mesh.positions.len()];
+    mesh.triangles.iter().flatten().for_each(|&v| is_used[v as usize] = true);
+    let used: Vec<usize> = (0..is_used.len()).filter(|&v| is_used[v]).collect();
     for axis in 0..3 {
-        let along = |v: &u32| mesh.positions[*v as usize][axis];
-        let all = || mesh.triangles.iter().flatten().copied();
-        let lowest = all().min_by(|a, b| along(a).total_cmp(&along(b)).then(a.cmp(b)));
-        let highest = all().max_by(|a, b| along(a).total_cmp(&along(b)).then(b.cmp(a)));
+        let along = |v: &usize| mesh.positions[*v][axis];
+        let lowest = used.iter().copied().min_by(|a, b| along(a).total_cmp(&along(b)));
+        let highest = used.iter().copied().rev().max_by(|a, b| along(a).total_cmp(&along(b)));
         for v in lowest.into_iter().chain(highest) {
-            locks[v as usize] = SimplifyVertex::Lock;
+            locks[v] = SimplifyVertex::Lock;
         }
     }
 }
@@ -107,6 +109,16 @@ impl Reduced {
         let triangles: Vec<[u32; 3]> = triangles.filter(|[a, b, c]| a != b && b != c && c != a).collect();
         let was_on_border = on_border(mesh.positions.len(), &triangles);
         Reduced { positions, attributes, weights, triangles, was_on_border, error: 0.0 }
+    }
+
+    /// With the surface taken apart, and `locks` likewise. Not with a layout.
+    fn take_apart(&mut self, apart: Separated, locks: &mut Vec<SimplifyVertex>) {
+        let Separated { positions, triangles, vertex_from, .. } = apart;
+        let before = |v: &u32| (*v != u32::MAX).then_some(*v as usize);
+        *locks = vertex_from.iter().map(|v| before(v).map_or(SimplifyVertex::None, |v| locks[v])).collect();
+        self.was_on_border = vertex_from.iter().map(|v| before(v).is_some_and(|v| self.was_on_border[v])).collect();
+        self.positions = positions.into_iter().map(|p| p.to_array()).collect();
+        self.triangles = triangles;
     }
 
     /// Without the vertices that no triangle uses any more, and `locks` likewise, which saves
@@ -206,6 +218,16 @@ fn same_corners(mesh: &Mesh) -> (Vec<u32>, Vec<Vec3>) {
     (same, normals)
 }
 
+/// What a pass has come to; without a layout also what `Work::settled` finds in it.
+struct Settled {
+    reduced: Reduced,
+    apart: Option<Separated>,
+    /// Vertices, by their numbers before, where something was tied together.
+    knots: Vec<u32>,
+    /// Those of holes that have closed.
+    closed: Vec<u32>,
+}
+
 /// What must not be lost where topology is to be preserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
@@ -248,12 +270,21 @@ struct Work<'a> {
 /// How far to go for a budget.
 #[derive(Clone, Copy, PartialEq)]
 enum Force {
-    /// Knots are held.
+    /// Knots are held, and holes that would close.
     Gentle,
+    /// Holes are held; knots are taken apart, which costs no repetition.
+    Loose,
     /// They are taken apart.
     Firm,
     /// Before that, small pieces go.
     Any,
+}
+
+impl Force {
+    /// Later passes smooth out what has been taken apart early.
+    fn while_rough(self) -> Force {
+        if self == Force::Gentle { Force::Loose } else { self }
+    }
 }
 
 impl Work<'_> {
@@ -286,35 +317,48 @@ impl Work<'_> {
         let mut locks = locks.to_vec();
         for ratio in passes {
             if rough.triangles.len() > ratio * budget * 5 / 4 {
-                rough = self.settle(&rough, budget * ratio, f32::MAX, &mut locks.clone(), force);
-                if self.charts.is_none() {
-                    rough.compact(&mut locks);
+                let held = &mut locks.clone();
+                let mut next = self.settle(&rough, budget * ratio, f32::MAX, held, force.while_rough());
+                if self.shape.is_some() && !self.has_its_shape(&self.finished(&next)) {
+                    break;
                 }
+                if let Some(apart) = next.apart {
+                    next.reduced.take_apart(apart, &mut locks);
+                    next.reduced.compact(&mut locks);
+                }
+                rough = next.reduced;
             }
         }
         let mut best: Option<(Mesh, f32)> = None;
         let mut target = budget;
+        // The largest target so far that loses something which is to be preserved.
+        let mut lost_at = None;
         for _ in 0..MAX_ATTEMPTS {
             let settled = self.settle(&rough, target, f32::MAX, &mut locks, force);
             let result = self.finished(&settled);
             let n = result.triangles.len();
-            if !self.has_its_shape(&result) {
-                // Something went that should not: half of the way back.
-                let back = target + rough.triangles.len().saturating_sub(target) / 2;
-                if back <= target || back + budget / 100 >= rough.triangles.len() {
+            let n_best = best.as_ref().map(|(mesh, _)| mesh.triangles.len());
+            let keeps_shape = self.has_its_shape(&result);
+            let better = keeps_shape
+                && match n_best {
+                    Some(n_best) if n_best <= budget => n <= budget && n > n_best,
+                    Some(n_best) => n < n_best,
+                    None => true,
+                };
+            if better {
+                best = Some((result, settled.reduced.error));
+            }
+            if !keeps_shape {
+                lost_at = Some(target);
+            }
+            if let Some(lost_at) = lost_at {
+                // Between that and the fewest that lose nothing.
+                let fewest = best.as_ref().map_or(rough.triangles.len(), |(mesh, _)| mesh.triangles.len());
+                target = lost_at + fewest.saturating_sub(lost_at) / 2;
+                if target <= lost_at + budget / 100 {
                     break;
                 }
-                target = back;
                 continue;
-            }
-            let n_best = best.as_ref().map(|(mesh, _)| mesh.triangles.len());
-            let better = match n_best {
-                Some(n_best) if n_best <= budget => n <= budget && n > n_best,
-                Some(n_best) => n < n_best,
-                None => true,
-            };
-            if better {
-                best = Some((result, settled.error));
             }
             let too_many = n > budget && !better;
             let too_few = n_best.is_some_and(|n_best| n_best <= budget) && !better;
@@ -325,7 +369,7 @@ impl Work<'_> {
             target = (target + budget).saturating_sub(n);
         }
         best.unwrap_or_else(|| {
-            let rough = self.finished(&rough);
+            let rough = self.finished(&self.settled(rough));
             if self.has_its_shape(&rough) { (rough, 0.0) } else { (self.mesh.clone(), 0.0) }
         })
     }
@@ -339,7 +383,7 @@ impl Work<'_> {
             let settled = self.settle(&self.whole, 0, metres, &mut locks, Force::Gentle);
             let result = self.finished(&settled);
             if self.has_its_shape(&result) {
-                return (result, settled.error);
+                return (result, settled.reduced.error);
             }
             metres /= 2.0;
         }
@@ -354,18 +398,22 @@ impl Work<'_> {
         max_error: f32,
         locks: &mut [SimplifyVertex],
         force: Force,
-    ) -> Reduced {
+    ) -> Settled {
         let max_held = match (&self.charts, force) {
             (Some(_), _) => MAX_HELD_IN_LAYOUT,
-            (None, Force::Gentle) => MAX_HELD,
+            (None, Force::Gentle | Force::Loose) => MAX_HELD,
             (None, _) => 0,
         };
-        let mut next = from.collapse(target, max_error, locks);
+        let mut next = self.settled(from.collapse(target, max_error, locks));
         for _ in 0..max_held {
             let held = match &self.charts {
-                None => around(&from.triangles, &self.untangled(&next).1),
+                None => {
+                    let knots = if force == Force::Loose { &[][..] } else { &next.knots };
+                    around(&from.triangles, &[knots, &next.closed].concat())
+                }
                 Some(charts) => {
-                    let mut held = around(&from.triangles, &self.knots(&next));
+                    let next = &next.reduced;
+                    let mut held = around(&from.triangles, &self.knots(next));
                     held.extend(charts.trouble(&next.triangles, |v| next.uv(v), &from.triangles, |v| from.uv(v)));
                     held
                 }
@@ -378,16 +426,15 @@ impl Work<'_> {
             if n_new == 0 {
                 break;
             }
-            next = from.collapse(target, max_error, locks);
+            next = self.settled(from.collapse(target, max_error, locks));
         }
         next
     }
 
-    fn finished(&self, reduced: &Reduced) -> Mesh {
+    fn finished(&self, Settled { reduced, apart, .. }: &Settled) -> Mesh {
         let front = self.mesh.front;
-        if self.charts.is_none() {
-            let (Separated { positions, triangles, .. }, _) = self.untangled(reduced);
-            return Mesh { positions, triangles, front, ..Mesh::default() };
+        if let Some(Separated { positions, triangles, .. }) = apart {
+            return Mesh { positions: positions.clone(), triangles: triangles.clone(), front, ..Mesh::default() };
         }
         let uvs = (0..reduced.positions.len() as u32).map(|v| reduced.uv(v)).collect();
         let normal = |attributes: &[f32]| Vec3::from_slice(&attributes[2..5]);
@@ -401,9 +448,11 @@ impl Work<'_> {
 
     /// Takes apart what was tied together by collapsing edges without regard to
     /// their surroundings: doubled faces, edges with several sheets, vertices
-    /// between two fans. Also returns the vertices where that was so, and those
-    /// of holes that have closed.
-    fn untangled(&self, reduced: &Reduced) -> (Separated, Vec<u32>) {
+    /// between two fans.
+    fn settled(&self, reduced: Reduced) -> Settled {
+        if self.charts.is_some() {
+            return Settled { reduced, apart: None, knots: Vec::new(), closed: Vec::new() };
+        }
         let positions = reduced.places();
         let kept = doubled_faces(positions.len(), &reduced.triangles);
         let faces = match &kept {
@@ -413,17 +462,16 @@ impl Work<'_> {
             None => reduced.triangles.clone(),
         };
         let surface = Surface::of(&positions, faces);
-        let tidy = separate(&positions, &surface);
-        let split = surface.faces.iter().flatten().zip(tidy.triangles.iter().flatten()).filter(|(a, b)| a != b);
-        let mut tangled: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
+        let apart = separate(&positions, &surface);
+        let split = surface.faces.iter().flatten().zip(apart.triangles.iter().flatten()).filter(|(a, b)| a != b);
+        let mut knots: Vec<u32> = split.map(|(&vertex, _)| vertex).collect();
         let on_border = border_vertices(&surface, positions.len());
-        tangled.extend(
-            surface.faces.iter().flatten().filter(|&&v| reduced.was_on_border[v as usize] && !on_border[v as usize]),
-        );
+        let is_closed = |v: &u32| reduced.was_on_border[*v as usize] && !on_border[*v as usize];
+        let closed = surface.faces.iter().flatten().copied().filter(is_closed).collect();
         if let Some(kept) = kept {
-            tangled.extend(reduced.triangles.iter().zip(kept).filter(|(_, kept)| !kept).flat_map(|(&face, _)| face));
+            knots.extend(reduced.triangles.iter().zip(kept).filter(|(_, kept)| !kept).flat_map(|(&face, _)| face));
         }
-        (tidy, tangled)
+        Settled { reduced, apart: Some(apart), knots, closed }
     }
 
     /// Vertices where the surface, seen through its seams, is no longer manifold

@@ -20,17 +20,21 @@ use super::super::{
 };
 
 /// Moves of all vertices. More gain little.
-const PASSES: usize = 3;
+const PASSES: usize = 5;
+/// Passes in a row without gain before the rest is spared.
+const PATIENCE: usize = 3;
 /// Points of the mesh as it was for each triangle of the reduced one, about.
-const POINTS: usize = 12;
+const POINTS: usize = 10;
 /// Triangles with a side this many times as long as points are apart have points within them.
 const LARGE: f32 = 2.0;
+/// Square of an equilateral triangle's side, relative to its area.
+const EQUILATERAL: f32 = 2.309_401;
 /// Most points along a side of such a triangle.
 const MAX_DIVISIONS: f32 = 16.0;
 /// How much a vertex is held where it is, relative to all that pulls at it.
 const HOLD: f64 = 0.01;
 /// Share of a reweighted step that is taken, for they go too far.
-const STEP: f32 = 0.5;
+const STEP: f32 = 0.8;
 /// Weights of near and of the farthest points, relative to those at the mean square.
 const MIN_WEIGHT: f32 = 0.1;
 const MAX_WEIGHT: f32 = 50.0;
@@ -51,9 +55,9 @@ struct Tie {
 }
 
 /// Positions of `low`, whose triangles all have an area, fitted to the surface of
-/// `high`. Its bounding box stays, and so do the vertices that touch it. Memory:
+/// `high`, whose tree is given. Its bounding box stays, and so do the vertices that touch it. Memory:
 /// about 100 bytes a triangle of `high`, and 2 KiB one of `low`.
-pub(super) fn refit(high: &Mesh, low: &mut Mesh) {
+pub(super) fn refit(high: &Mesh, tree: &Bvh, low: &mut Mesh) {
     let Some(bounds) = low.bounds() else { return };
     let points = points_on(high, POINTS * low.triangles.len());
     if low.triangles.is_empty() || points.is_empty() {
@@ -61,26 +65,29 @@ pub(super) fn refit(high: &Mesh, low: &mut Mesh) {
     }
     let positions = low.positions.clone();
     let mut work = Work { high, triangles: &low.triangles, positions, fans: Fans::of(low), bounds };
-    let (tree, mut forth) = rayon::join(|| Bvh::in_a_hurry(&high.positions, &high.triangles), || work.tie_all(&points));
+    let mut forth = work.tie_all(&points);
     let mut back = work.spots();
     let mut start = None;
     let mut best = (2.0, low.positions.clone());
+    let mut best_pass = 0;
     for pass in 0..=PASSES {
-        work.tie_back(&tree, &mut back, pass > 0);
+        work.tie_back(tree, &mut back, pass > 0);
         let fit = Fit::of(&forth, &back);
         let left = fit.relative_to(start.get_or_insert(fit));
         if let Some(left) = left.filter(|&left| left < best.0) {
             best = (left, work.positions.clone());
+            best_pass = pass;
         }
-        if pass < PASSES {
-            let mean_square = forth.iter().map(|tie| f64::from(tie.squared)).sum::<f64>() / forth.len() as f64;
-            let weight = |squared: f32| match (pass, (squared / mean_square as f32).min(MAX_WEIGHT)) {
-                (1.., relative) if relative.is_finite() => MIN_WEIGHT + relative,
-                _ => 1.0,
-            };
-            work.step(&forth, &back, weight, if pass == 0 { 1.0 } else { STEP });
-            work.tie_again(&mut forth);
+        if pass == PASSES || pass - best_pass == PATIENCE {
+            break;
         }
+        let mean_square = forth.iter().map(|tie| f64::from(tie.squared)).sum::<f64>() / forth.len() as f64;
+        let weight = |squared: f32| match (pass, (squared / mean_square as f32).min(MAX_WEIGHT)) {
+            (1.., relative) if relative.is_finite() => MIN_WEIGHT + relative,
+            _ => 1.0,
+        };
+        work.step(&forth, &back, weight, if pass == 0 { 1.0 } else { STEP });
+        work.tie_again(&mut forth);
     }
     low.positions = best.1;
 }
@@ -121,7 +128,9 @@ fn points_on(mesh: &Mesh, n: usize) -> Vec<Vec3> {
         let [a, b, c] = mesh.corners(triangle);
         // Middles of the upright triangles of a triangle divided n times each way.
         let longest = (b - a).length_squared().max((c - b).length_squared()).max((a - c).length_squared()).sqrt();
-        let n = (longest / spacing).min(MAX_DIVISIONS) as usize;
+        // The side of an equilateral one; of a sliver a mean of its length and its area.
+        let side = (longest * (area([a, b, c]) * EQUILATERAL).sqrt()).sqrt();
+        let n = (side / spacing).min(MAX_DIVISIONS) as usize;
         for (i, j) in (0..n).flat_map(|i| (0..n - i).map(move |j| (i, j))) {
             let at = |i: usize| (i as f32 + 1.0 / 3.0) / n as f32;
             points.push(a + (b - a) * at(i) + (c - a) * at(j));
@@ -271,14 +280,21 @@ impl Work<'_> {
     /// Points of the reduced mesh to their nearest points on the mesh as it was.
     /// `again`: they are tied to near ones.
     fn tie_back(&self, tree: &Bvh, spots: &mut [Tie], again: bool) {
-        spots.par_iter_mut().for_each(|tie| {
-            let spot = self.foot(tie);
-            let reach = if again { tie.point.distance(spot) * (1.0 + 1e-5) } else { f32::INFINITY };
-            if let Some(hit) = tree.closest(spot, reach, |_, _| true) {
-                let [a, b, c] = self.high.corners(self.high.triangles[hit.face as usize]);
-                tie.point = a * hit.barycentric.x + b * hit.barycentric.y + c * hit.barycentric.z;
+        spots.par_chunks_mut(256).for_each(|spots| {
+            // Spots that follow each other are near each other.
+            let mut last = None;
+            for tie in spots {
+                let spot = self.foot(tie);
+                let known = if again { Some(tie.point) } else { last };
+                tie.point = known.unwrap_or_default();
+                let reach = known.map_or(f32::INFINITY, |known| known.distance(spot) * (1.0 + 1e-5));
+                if let Some(hit) = tree.closest(spot, reach, |_, _| true) {
+                    let [a, b, c] = self.high.corners(self.high.triangles[hit.face as usize]);
+                    tie.point = a * hit.barycentric.x + b * hit.barycentric.y + c * hit.barycentric.z;
+                }
+                last = Some(tie.point);
+                tie.squared = tie.point.distance_squared(spot);
             }
-            tie.squared = tie.point.distance_squared(spot);
         });
     }
 

@@ -172,7 +172,8 @@ fn preserved_topology_costs_the_budget_and_not_a_piece_or_a_handle() {
     assert!(report.triangles <= 16 && !(t.is_watertight() && shape(&lost) == (2, 2)), "{report:?}");
     let (kept, report) = at(16, true);
     assert_eq!(shape(&kept), (2, 2));
-    assert!(report.triangles > 16, "{report:?}");
+    // As few as the small ball survives: it goes before the ring gets coarse.
+    assert!((17..=300).contains(&report.triangles), "{report:?}");
     assert!(report.reason.unwrap().contains("lose a piece, a handle or a hole"));
 }
 

@@ -190,7 +190,8 @@ fn uses(material: &Material) -> impl Iterator<Item = (TextureUse, Encoding)> {
     .filter_map(|(how, encoding)| Some((how?, encoding)))
 }
 
-fn check(high: &TexturedMesh) -> Result<(), StageError> {
+/// Whether all indices and counts fit together.
+pub fn check(high: &TexturedMesh) -> Result<(), StageError> {
     let mesh = &high.mesh;
     let n_vertices = mesh.positions.len();
     let refuse = |what: String| Err(StageError::invalid(what, "export the mesh again from the tool that made it"));
