@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use meshkiln_models::export::{glb, ownership};
+use meshkiln_models::{
+    export::{glb, ownership},
+    image::decode::decode,
+};
 use meshkiln_protocol::job::JobState;
 use meshkiln_tests::{Home, PATIENCE, until};
 use serde_json::Value as Json;
@@ -65,6 +68,14 @@ fn fire_starts_the_daemon_and_makes_a_file_that_refire_makes_again() {
     let assets = home.cli_json(&["assets"]);
     assert_eq!(assets["assets"][0]["path"], file.to_str().unwrap());
     assert!(text(&home.cli(&["job", "1", "log"]).stdout).contains("decode"));
+
+    let preview = home.path("lantern-preview.png");
+    let save = ["job", "1", "preview", "-o", preview.to_str().unwrap()];
+    assert!(home.cli(&save).status.success());
+    let picture = fs::read(&preview).unwrap();
+    assert_eq!(decode(&picture).unwrap().image.dimensions(), (512, 512));
+    let again = home.cli(&save);
+    assert_eq!((again.status.code(), fs::read(&preview).unwrap()), (Some(2), picture), "it was overwritten");
 }
 
 #[test]

@@ -260,7 +260,7 @@ pub struct Job {
     pub what: Option<JobWhat>,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum JobWhat {
     /// Stop it.
     Cancel,
@@ -272,6 +272,12 @@ pub enum JobWhat {
     Resume,
     /// What happened to it.
     Log,
+    /// Save the picture of what it made: a still, or a turn with `preview.turntable`.
+    Preview {
+        /// Where to put it; NAME-preview in this folder unless given. No file is overwritten.
+        #[arg(short, long, value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+    },
     /// Wait until it has ended, showing its progress.
     Wait,
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use meshkiln_protocol::{
+    Sha256,
     api::{Hello, Method},
     daemon::{HelloParams, HelloResult},
     error::CallErrorData,
@@ -96,6 +97,20 @@ impl Client {
             .send(request)?;
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
         Ok((response.status(), body))
+    }
+
+    /// A file that the daemon keeps, by the SHA-256 of its bytes.
+    pub fn blob(&self, sha256: &Sha256) -> Result<Vec<u8>, Failure> {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let request = self.agent.get(format!("{}/blob/{sha256}", runtime.url));
+        let mut response = request.header("authorization", format!("Bearer {}", runtime.token)).call().map_err(lost)?;
+        if !response.status().is_success() {
+            return Err(Failure::unreachable(
+                format!("the daemon no longer keeps this file ({})", response.status()),
+                "run `meshkiln job ID retry`, or fire the source again",
+            ));
+        }
+        response.body_mut().with_config().limit(1 << 30).read_to_vec().map_err(lost)
     }
 
     /// A daemon that was started anew meanwhile is found again, as long as the

@@ -204,7 +204,6 @@ impl Bvh {
         if reach.is_nan() {
             return None;
         }
-
         let mut best: Option<(usize, Vec3)> = None;
         // A little more than the square, so that a point exactly at `reach` counts.
         let squared = self.towards(point, reach * reach * (1.0 + 1e-6), |i, limit| {

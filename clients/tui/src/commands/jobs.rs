@@ -1,9 +1,11 @@
 //! `jobs`, `job` and `assets`.
 
+use std::{fs::File, io::Write, path::PathBuf};
+
 use meshkiln_protocol::{
-    api::{AssetList, JobCancel, JobClear, JobGet, JobList, JobLogGet, JobPause, JobResume, JobRetry},
-    asset::AssetListParams,
-    job::{Job, JobChangeParams, JobClearParams, JobGetParams, JobId, JobListParams, JobState},
+    api::{AssetGet, AssetList, JobCancel, JobClear, JobGet, JobList, JobLogGet, JobPause, JobResume, JobRetry},
+    asset::{AssetGetParams, AssetListParams},
+    job::{AssetRef, Job, JobChangeParams, JobClearParams, JobGetParams, JobId, JobListParams, JobState},
 };
 use serde_json::json;
 
@@ -12,6 +14,7 @@ use crate::{
     Outcome,
     args::{Assets, Job as JobArgs, JobWhat, Jobs},
     client::Client,
+    error::Failure,
     show,
 };
 
@@ -78,6 +81,7 @@ pub fn job(args: JobArgs, json: bool) -> Outcome {
         Some(JobWhat::Pause) => client.call::<JobPause>(&change)?,
         Some(JobWhat::Resume) => client.call::<JobResume>(&change)?,
         Some(JobWhat::Log) => return log(&client, id, json),
+        Some(JobWhat::Preview { out }) => return preview(&client, id, out, json),
         Some(JobWhat::Wait) => {
             let seq = client.hello()?.seq;
             let job = client.call::<JobGet>(&JobGetParams { id })?;
@@ -122,6 +126,36 @@ fn log(client: &Client, id: JobId, json: bool) -> Outcome {
     log.lines.iter().try_for_each(|line| {
         show::line(format!("{:>9.3} s  {}", line.time_ms.saturating_sub(start) as f64 / 1000.0, line.text))
     })
+}
+
+/// Saves the preview in a new file and says where.
+fn preview(client: &Client, id: JobId, out: Option<PathBuf>, json: bool) -> Outcome {
+    let asset = client.call::<AssetGet>(&AssetGetParams { asset: AssetRef { id: Some(id), path: None } })?;
+    let Some(sha256) = &asset.preview_sha256 else {
+        return Err(Failure::usage(
+            format!("job {id} made no preview"),
+            format!("recipe {} has no stage for it; take one that has, for example prop", asset.recipe),
+        ));
+    };
+    let bytes = client.blob(sha256)?;
+    let path = out.unwrap_or_else(|| PathBuf::from(format!("{}-preview.{}", asset.name, extension(&bytes))));
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(&bytes));
+    written
+        .map_err(|e| Failure::usage(format!("cannot write {}: {e}", path.display()), "name another file with --out"))?;
+    if json {
+        show::json(&json!({ "path": path, "bytes": bytes.len() }))
+    } else {
+        show::line(path.display().to_string())
+    }
+}
+
+/// Of a preview, by its first bytes.
+fn extension(picture: &[u8]) -> &'static str {
+    match picture {
+        [b'R', b'I', b'F', b'F', ..] => "webp",
+        [b'G', b'I', b'F', ..] => "gif",
+        _ => "png",
+    }
 }
 
 pub fn assets(args: Assets, json: bool) -> Outcome {

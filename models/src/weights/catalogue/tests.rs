@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::{recipe::Recipe, stage::STAGES};
 
 fn is_kebab(id: &str) -> bool {
     !id.is_empty()
@@ -92,6 +93,29 @@ fn the_guide_names_every_tool_and_nothing_twice() {
     }
     for need in [Need::Image, Need::ThreeD, Need::Texture, Need::Optimize] {
         assert!(!guide(need).built_in.is_empty(), "nothing is always here for {}", need.id());
+    }
+}
+
+#[test]
+fn everything_is_run_by_something_that_exists() {
+    let engine_of = |runs: &Runs| {
+        let stage = STAGES.iter().find(|stage| stage.id == runs.stage);
+        stage.and_then(|stage| stage.engines.iter().find(|engine| engine.id == runs.engine))
+    };
+    for net in NETS {
+        for runs in net.engines {
+            assert_eq!(engine_of(runs).and_then(|engine| engine.net), Some(net.id), "{runs:?}");
+        }
+    }
+    for tool in BUILT_IN {
+        match &tool.used_by {
+            Used::Engine(runs) => assert!(engine_of(runs).is_some_and(|engine| engine.net.is_none()), "{runs:?}"),
+            Used::Recipe(name) => assert!(Recipe::built_in(name).is_some(), "{name}"),
+        }
+    }
+    // And the other way round: each net that an engine needs can be pulled.
+    for engine in STAGES.iter().flat_map(|stage| stage.engines) {
+        assert!(engine.net.is_none_or(|net| find(net).is_some()), "{}", engine.id);
     }
 }
 
