@@ -1,7 +1,7 @@
 //! Shows jobs until they have ended; Ctrl-C cancels them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{IsTerminal, stderr},
     sync::{
         Arc,
@@ -33,6 +33,7 @@ pub fn to_the_end(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Outc
         show::json(&json!({ "jobs": jobs }))?;
     } else {
         jobs.iter().try_for_each(print_end)?;
+        note_missing_nets(&jobs);
     }
     if jobs.iter().all(|job| job.state == JobState::Done) { Ok(()) } else { Err(Failure::JobsFailed) }
 }
@@ -251,11 +252,13 @@ fn warnings(job: &Job) -> Outcome {
         };
         eprintln!("  warning: {} is {}, the limit is {}", word("what"), word("value"), word("limit"));
     }
-    let missing = job.report.as_ref().and_then(|report| report["missing_nets"].as_array());
-    for net in missing.into_iter().flatten().filter_map(Json::as_str) {
-        eprintln!(
-            "  note: made without network `{net}`, whose weights are not here; `meshkiln pull {net}` fetches them"
-        );
-    }
     Ok(())
+}
+
+/// Networks that recipes would have used, each once however many jobs went without it.
+fn note_missing_nets(jobs: &[Job]) {
+    let reports = jobs.iter().filter_map(|job| job.report.as_ref()?["missing_nets"].as_array());
+    for net in reports.flatten().filter_map(Json::as_str).collect::<BTreeSet<_>>() {
+        eprintln!("note: made without network `{net}`, whose weights are not here; `meshkiln pull {net}` fetches them");
+    }
 }
