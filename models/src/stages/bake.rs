@@ -20,7 +20,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "bake",
-    version: 3,
+    version: 4,
     doc: "Make the textures: colours, and the details of the high mesh where there is one.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::Cutout, Slot::High, Slot::Field],

@@ -1,6 +1,10 @@
 //! `jobs`, `job` and `assets`.
 
-use std::{fs::File, io::Write, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::PathBuf,
+};
 
 use meshkiln_protocol::{
     api::{AssetGet, AssetList, JobCancel, JobClear, JobGet, JobList, JobLogGet, JobPause, JobResume, JobRetry},
@@ -139,7 +143,10 @@ fn preview(client: &Client, id: JobId, out: Option<PathBuf>, json: bool) -> Outc
     };
     let bytes = client.blob(sha256)?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{}-preview.{}", asset.name, extension(&bytes))));
-    let written = File::create_new(&path).and_then(|mut file| file.write_all(&bytes));
+    let written = File::create_new(&path).and_then(|mut file| {
+        // Nothing half-written stays, on a full disk for example.
+        file.write_all(&bytes).inspect_err(|_| drop(fs::remove_file(&path)))
+    });
     written
         .map_err(|e| Failure::usage(format!("cannot write {}: {e}", path.display()), "name another file with --out"))?;
     if json {
