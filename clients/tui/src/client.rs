@@ -83,6 +83,13 @@ impl Client {
         Client { agent, runtime: Mutex::new(runtime), next_id: AtomicU64::new(1) }
     }
 
+    /// Finds a daemon again, or starts one, after this one died.
+    pub fn revive(&self) -> Result<(), Failure> {
+        let found = Client::connect()?.runtime.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+
     pub fn hello(&self) -> Result<HelloResult, Failure> {
         let client = Some(format!("meshkiln {}", env!("CARGO_PKG_VERSION")));
         self.call::<Hello>(&HelloParams { client })
