@@ -164,6 +164,14 @@ impl Job {
         allowed
     }
 
+    pub fn reclass(&mut self, class: Class) -> bool {
+        let allowed = matches!(self.state, JobState::Queued | JobState::Paused);
+        if allowed {
+            self.class = class;
+        }
+        allowed
+    }
+
     pub fn resume(&mut self) -> bool {
         let allowed = self.state == JobState::Paused;
         if allowed {
@@ -316,5 +324,6 @@ fn pending_stage(step: &PlannedStep) -> StageRun {
         engine: step.engine.to_owned(),
         state: StageState::Pending,
         elapsed_ms: None,
+        picture_sha256: None,
     }
 }

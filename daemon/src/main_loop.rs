@@ -81,6 +81,7 @@ pub enum Call {
     Retry(JobId),
     Pause(JobId),
     Resume(JobId),
+    Reclass(JobId, Class),
     /// Forget ended jobs in these states.
     Clear(Vec<JobState>),
     PauseQueue,

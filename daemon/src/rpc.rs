@@ -3,7 +3,7 @@
 //! ```text
 //!   server.rs  sockets, routes         gate.rs   who may speak       calls.rs  size, number, panics
 //!   methods.rs name -> handler         submit.rs refire.rs jobs.rs assets.rs watches.rs about.rs events.rs
-//!   nets.rs    nets and devices         metrics.rs  counters for Prometheus
+//!   nets.rs    nets and devices         metrics.rs  counters for Prometheus   views.rs  assets from any side
 //!   convert.rs errors to the wire      blobs.rs  bytes               limits.rs every number
 //! ```
 //!
@@ -31,6 +31,7 @@ pub mod nets;
 pub mod refire;
 pub mod source;
 pub mod submit;
+pub mod views;
 pub mod watches;
 
 pub mod backend;
@@ -42,6 +43,7 @@ use std::{sync::Arc, time::Duration};
 use meshkiln_protocol::{UnixMs, runtime::Folders};
 
 pub use backend::Backend;
+pub use views::Views;
 
 use crate::{
     catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle,
@@ -59,6 +61,7 @@ pub struct Daemon {
     pub recipes: Recipes,
     pub catalogue: Arc<dyn Catalogue>,
     pub pulls: Pulls,
+    pub views: Views,
     pub folders: Folders,
     pub started_ms: UnixMs,
     /// Jobs that may wait at once.

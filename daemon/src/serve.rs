@@ -249,6 +249,7 @@ impl Life {
             recipes,
             catalogue,
             pulls: pulls.clone(),
+            views: rpc::Views::default(),
             folders: folders.clone(),
             started_ms: system::now_ms(),
             queue_limit,

@@ -93,6 +93,11 @@ impl Slot {
         Slot::ALL.iter().copied().find(|slot| slot.id() == id)
     }
 
+    /// Whether what is stored is a picture that any program shows.
+    pub fn is_picture(self) -> bool {
+        matches!(self, Slot::Image | Slot::Cutout | Slot::Preview)
+    }
+
     /// The value stored in `bytes`.
     pub fn decode(self, bytes: &[u8]) -> Result<Value, StageError> {
         Ok(match self {

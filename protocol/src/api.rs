@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
 use crate::{
-    asset::{Asset, AssetGetParams, AssetListParams, AssetPage},
+    asset::{self, Asset, AssetGetParams, AssetListParams, AssetPage, AssetViewParams},
     daemon::{DoctorReport, HelloParams, HelloResult, ShutdownParams, Status},
     event::{EventPage, PollParams},
     job::{
         Job, JobChangeParams, JobClearParams, JobClearResult, JobGetParams, JobListParams, JobLog, JobPage,
-        JobWaitParams, RefireParams, SubmitParams,
+        JobReclassParams, JobWaitParams, RefireParams, SubmitParams,
     },
     net::{Guide, GuideParams, Net, NetIdParams, NetList, NetPullParams, NetWarmParams, Pull, YieldParams},
     recipe::{RecipeGetParams, RecipeList, RecipeText, RecipeValidateParams, RecipeVerdict, StageList},
@@ -113,6 +113,8 @@ methods! {
     "job.pause" JobPause(JobChangeParams) -> Job;
     /// Lets a paused job go on.
     "job.resume" JobResume(JobChangeParams) -> Job;
+    /// Moves a queued or paused job to another class: interactive ones go first.
+    "job.reclass" JobReclass(JobReclassParams) -> Job;
     /// What happened to a job, line by line.
     "job.log" JobLogGet(JobGetParams) -> JobLog;
     /// Forgets ended jobs.
@@ -127,6 +129,8 @@ methods! {
     "asset.list" AssetList(AssetListParams) -> AssetPage;
     /// The newest asset with this id, source path or output path.
     "asset.get" AssetGet(AssetGetParams) -> Asset;
+    /// A picture of a finished asset from any side, drawn now.
+    "asset.view" AssetView(AssetViewParams) -> asset::AssetView;
 
     /// Watches a folder: what lands in it is fired.
     "watch.add" WatchAdd(WatchAddParams) -> Watch;

@@ -74,6 +74,20 @@ pub enum Class {
     Batch,
 }
 
+impl Class {
+    /// First to last.
+    pub const ALL: [Class; 3] = [Class::Interactive, Class::Watch, Class::Batch];
+
+    /// As on the wire.
+    pub fn id(self) -> &'static str {
+        match self {
+            Class::Interactive => "interactive",
+            Class::Watch => "watch",
+            Class::Batch => "batch",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitParams {
@@ -151,6 +165,13 @@ pub struct JobGetParams {
 }
 
 /// A call that changes one job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobReclassParams {
+    pub id: JobId,
+    pub class: Class,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobChangeParams {
@@ -260,6 +281,9 @@ pub struct StageRun {
     /// Time in the worker; 0 when it came from the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed_ms: Option<u64>,
+    /// The picture it made, a PNG unless it moves, as a blob; for as long as the cache has room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_sha256: Option<Sha256>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

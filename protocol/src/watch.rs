@@ -55,9 +55,19 @@ pub struct Watch {
     pub counts: WatchCounts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_scan_ms: Option<UnixMs>,
+    /// The last thing that happened to a file there, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<WatchEvent>,
     /// What is wrong with the folder or its `.meshkiln.toml`, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WatchEvent {
+    pub time_ms: UnixMs,
+    /// A line to show: `lamp.png fired`.
+    pub what: String,
 }
 
 /// How changes are noticed.

@@ -264,6 +264,14 @@ impl Daemon {
         self.try_call::<M>(params).unwrap_or_else(|e| panic!("{}: {e:?}", M::NAME))
     }
 
+    /// A file that the daemon keeps.
+    pub fn blob(&self, sha256: &str) -> Vec<u8> {
+        let request = self.agent.get(format!("{}/blob/{sha256}", self.runtime.url));
+        let mut response = request.header("authorization", format!("Bearer {}", self.runtime.token)).call().unwrap();
+        assert!(response.status().is_success(), "blob {sha256}: {}", response.status());
+        response.body_mut().with_config().limit(256 << 20).read_to_vec().unwrap()
+    }
+
     /// Fires text at the fake device, or a picture at the real one.
     pub fn fire(&self, source: &Path, key: Option<&str>) -> Job {
         self.call::<Submit>(&submit(source, key))

@@ -1,23 +1,14 @@
 //! `meshkiln` as people and scripts use it, on a real picture and a real worker.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, process::Stdio, time::Duration};
 
 use meshkiln_models::{
     export::{glb, ownership},
     image::decode::decode,
 };
 use meshkiln_protocol::job::JobState;
-use meshkiln_tests::{Home, PATIENCE, until};
+use meshkiln_tests::{Home, PATIENCE, example, until};
 use serde_json::Value as Json;
-
-fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).canonicalize().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -15,5 +15,6 @@ mod repo;
 mod restart;
 mod resume;
 mod single;
+mod view;
 mod watched;
 mod workers;

@@ -96,6 +96,7 @@ fn a_picture_becomes_an_asset_beside_it_and_stays_in_step() {
     fs::copy(example("lantern.png"), studio.path("lantern.png")).unwrap();
     let first = studio.ended("lantern.png", 1);
     assert_eq!(first.state, JobState::Done, "{first:?}");
+    assert_eq!(studio.listed().last_event.unwrap().what, "lantern.png fired");
     say(&format!("figure: dropped picture to finished asset, draft, cold: {:.1?}", begun.elapsed()));
     let asset = studio.path("lantern.glb");
     let bytes = fs::read(&asset).unwrap();
@@ -194,6 +195,7 @@ fn a_foreign_file_is_kept_and_a_vanished_picture_is_cancelled() {
     assert_eq!(studio.daemon.job(running).state, JobState::Running);
     fs::remove_file(studio.path("running.png")).unwrap();
     studio.daemon.until_state(running, JobState::Cancelled);
+    assert_eq!(studio.listed().last_event.unwrap().what, "running.png is gone");
     // It comes back: new work.
     studio.save("waiting.png", b"# waits, for the fake device\n");
     assert_eq!(studio.ended("waiting.png", 2).state, JobState::Done);

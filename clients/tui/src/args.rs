@@ -289,6 +289,11 @@ pub enum JobWhat {
     Pause,
     /// Let it go on.
     Resume,
+    /// Move it, while it waits: interactive jobs go first, then those of watched folders, then batch.
+    Class {
+        #[arg(value_parser = crate::commands::jobs::parse_class)]
+        class: meshkiln_protocol::job::Class,
+    },
     /// What happened to it.
     Log,
     /// Save the picture of what it made: a still, or a turn with `preview.turntable`.

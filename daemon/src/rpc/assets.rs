@@ -22,7 +22,13 @@ pub async fn list(daemon: Arc<Daemon>, mut params: AssetListParams) -> Result<As
 
 pub async fn get(daemon: Arc<Daemon>, params: AssetGetParams) -> Result<Asset, CallError> {
     check(&params.asset)?;
-    blocking(move || daemon.backend.asset(&params.asset)?.ok_or_else(|| no_such_asset(&params.asset))).await
+    blocking(move || {
+        let mut asset = daemon.backend.asset(&params.asset)?.ok_or_else(|| no_such_asset(&params.asset))?;
+        // Plans of other versions may be unreadable here; the asset is there all the same.
+        asset.plan = daemon.backend.submission(asset.id).ok().flatten().map(|made| made.plan.to_json());
+        Ok(asset)
+    })
+    .await
 }
 
 /// Exactly one field, and a path that may be looked at.

@@ -8,7 +8,7 @@ use meshkiln_protocol::{
     event::EventBody,
     job::{
         Job, JobChangeParams, JobClearParams, JobClearResult, JobGetParams, JobId, JobListParams, JobLog, JobPage,
-        JobState, JobWaitParams,
+        JobReclassParams, JobState, JobWaitParams,
     },
 };
 use tokio::time::{Duration, Instant, timeout_at};
@@ -76,6 +76,10 @@ pub async fn pause(daemon: Arc<Daemon>, params: JobChangeParams) -> Result<Job, 
 
 pub async fn resume(daemon: Arc<Daemon>, params: JobChangeParams) -> Result<Job, CallError> {
     change(daemon, params.id, Call::Resume(params.id)).await
+}
+
+pub async fn reclass(daemon: Arc<Daemon>, params: JobReclassParams) -> Result<Job, CallError> {
+    change(daemon, params.id, Call::Reclass(params.id, params.class)).await
 }
 
 pub async fn clear(daemon: Arc<Daemon>, params: JobClearParams) -> Result<JobClearResult, CallError> {

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::{
     Daemon, about, assets,
     convert::{CallError, to_wire},
-    events, jobs, nets, refire, submit, watches,
+    events, jobs, nets, refire, submit, views, watches,
 };
 
 pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
@@ -38,6 +38,7 @@ pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
     register::<api::JobRetry, _, _>(on, jobs::retry);
     register::<api::JobPause, _, _>(on, jobs::pause);
     register::<api::JobResume, _, _>(on, jobs::resume);
+    register::<api::JobReclass, _, _>(on, jobs::reclass);
     register::<api::JobLogGet, _, _>(on, jobs::log);
     register::<api::JobClear, _, _>(on, jobs::clear);
 
@@ -46,6 +47,7 @@ pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
 
     register::<api::AssetList, _, _>(on, assets::list);
     register::<api::AssetGet, _, _>(on, assets::get);
+    register::<api::AssetView, _, _>(on, views::view);
 
     register::<api::WatchAdd, _, _>(on, watches::add);
     register::<api::WatchListAll, _, _>(on, watches::list);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use meshkiln_protocol::{
     error::ErrorKind,
     event::EventBody,
-    job::{JobId, JobState},
+    job::{Class, JobId, JobState},
     net::KeepAlive,
 };
 
@@ -38,6 +38,7 @@ impl State {
             Call::Retry(id) => self.retry(id, time, stored),
             Call::Pause(id) => self.pause(id, stored),
             Call::Resume(id) => self.resume(id, time, stored),
+            Call::Reclass(id, class) => self.reclass(id, class, time, stored),
             Call::Clear(states) => self.clear(states, stored),
             Call::PauseQueue => self.pause_queue(true),
             Call::ResumeQueue => self.pause_queue(false),
@@ -159,6 +160,21 @@ impl State {
             None => no_such_job(id),
             Some(JobState::Queued | JobState::Running) => Answer::Done,
             Some(state) => wrong_state(id, state, "only a paused job can be resumed"),
+        }
+    }
+
+    fn reclass(&mut self, id: JobId, class: Class, time: Time, stored: &dyn Stored) -> Answer {
+        if self.change(id, |job| job.reclass(class)) {
+            self.log(id, format!("moved to class {}", class.id()));
+            // Paused and delayed ones find their place later.
+            if self.ready.remove(id) {
+                self.enqueue(id, time, stored);
+            }
+            return Answer::Done;
+        }
+        match self.state_of(id, stored) {
+            None => no_such_job(id),
+            Some(state) => wrong_state(id, state, "only a queued or paused job can be moved"),
         }
     }
 

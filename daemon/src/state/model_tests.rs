@@ -10,7 +10,7 @@ use std::{
 use meshkiln_protocol::{
     error::ErrorKind,
     event::EventBody,
-    job::{JobId, JobState},
+    job::{Class, JobId, JobState},
 };
 
 use super::{
@@ -99,7 +99,7 @@ impl Race {
                 4..7 => self.call_about_a_job("cancel", Call::Cancel),
                 7 => self.call_about_a_job("retry", Call::Retry),
                 8 => self.call_about_a_job("pause", Call::Pause),
-                9 => self.call_about_a_job("resume", Call::Resume),
+                9 => self.resume_or_reclass(),
                 10..15 => self.work(),
                 15 => self.deliver(),
                 16 => self.crash(),
@@ -169,6 +169,19 @@ impl Race {
         if name == "cancel" && self.model.contains_key(&id) {
             self.assert(self.model[&id].is_final(), "a cancelled job goes on");
         }
+    }
+
+    fn resume_or_reclass(&mut self) {
+        if self.rng.bool() {
+            return self.call_about_a_job("resume", Call::Resume);
+        }
+        let classes: [fn(JobId) -> Call; 3] = [
+            |id| Call::Reclass(id, Class::Interactive),
+            |id| Call::Reclass(id, Class::Watch),
+            |id| Call::Reclass(id, Class::Batch),
+        ];
+        let class = self.rng.usize(0..3);
+        self.call_about_a_job("reclass", classes[class]);
     }
 
     fn rare(&mut self) {
@@ -321,8 +334,11 @@ impl Race {
             }
             Effect::Publish(EventBody::Job { job }) => {
                 let before = self.model.insert(job.id, job.state);
+                let reclassed =
+                    self.steps.last().is_some_and(|step| step.starts_with(&format!("Reclass({:?},", job.id)));
                 let allowed = match (before, job.state) {
                     (None, state) => state == JobState::Queued,
+                    (Some(before @ (JobState::Queued | JobState::Paused)), state) if before == state => reclassed,
                     (Some(JobState::Queued), state) => {
                         matches!(state, JobState::Running | JobState::Paused | JobState::Cancelled)
                     }

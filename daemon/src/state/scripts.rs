@@ -168,6 +168,10 @@ pub fn outputs_of(run: &frames::Run) -> Outputs {
     stage.writes.iter().map(made).collect()
 }
 
+fn class(text: &str) -> Class {
+    Class::ALL.into_iter().find(|class| class.id() == text).expect("a class")
+}
+
 fn trace(script: &str, show: &[&str]) -> String {
     let mut stage = Theatre::new(show);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -266,6 +270,7 @@ impl<'a> Theatre<'a> {
             "retry" => self.call(Call::Retry(job(1))),
             "pause" => self.call(Call::Pause(job(1))),
             "resume" => self.call(Call::Resume(job(1))),
+            "reclass" => self.call(Call::Reclass(job(1), class(words[2]))),
             "clear" => self.call(Call::Clear(Vec::new())),
             "pause-queue" => self.call(Call::PauseQueue),
             "resume-queue" => self.call(Call::ResumeQueue),
@@ -348,11 +353,7 @@ impl<'a> Theatre<'a> {
         submission.client = after("from").map(str::to_owned);
         submission.idempotency_key = after("key").map(str::to_owned);
         submission.output = words.contains(&"out").then(|| format!("/out/{}", words[1]).into());
-        submission.class = match after("class") {
-            Some("batch") => Class::Batch,
-            Some("watch") => Class::Watch,
-            _ => Class::Interactive,
-        };
+        submission.class = after("class").map_or(Class::Interactive, class);
         submission
     }
 

@@ -156,6 +156,9 @@ impl State {
         if let Some(stage) = job.stages.get_mut(active.next_step) {
             stage.state = state;
             stage.elapsed_ms = Some(elapsed_ms);
+            let is_picture = |slot: &str| Slot::find(slot).is_some_and(Slot::is_picture);
+            stage.picture_sha256 =
+                outputs.iter().find(|(slot, _)| is_picture(slot)).map(|(_, blob)| blob.sha256.clone());
         }
         if state == StageState::Done {
             job.daemon_deaths = 0;

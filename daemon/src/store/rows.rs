@@ -8,6 +8,7 @@ use std::{
 
 use meshkiln_models::recipe::{Plan, RecipeError};
 use meshkiln_protocol::{
+    Sha256,
     asset::Asset,
     job::{self as wire, Class, JobId, JobState, StageRun, StageState},
     watch::WatchId,
@@ -16,7 +17,7 @@ use rusqlite::{
     Connection, OptionalExtension, Row,
     types::{Type, ValueRef},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     jobs::{Finished, Job, SharedPlan},
@@ -72,18 +73,22 @@ pub(super) fn json_of<T: DeserializeOwned>(row: &Row, column: &str) -> rusqlite:
     text.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| malformed(column, e))
 }
 
-/// Stages as a column: state and time only, since the plan knows their names.
+/// A stage in a column: its state, time and picture, since the plan knows its name.
+#[derive(Serialize, Deserialize)]
+struct ShortStage(StageState, Option<u64>, #[serde(default, skip_serializing_if = "Option::is_none")] Option<Sha256>);
+
 pub(super) fn stages_text(stages: &[StageRun]) -> String {
-    let short: Vec<(StageState, Option<u64>)> = stages.iter().map(|stage| (stage.state, stage.elapsed_ms)).collect();
+    let short = |stage: &StageRun| ShortStage(stage.state, stage.elapsed_ms, stage.picture_sha256.clone());
+    let short: Vec<ShortStage> = stages.iter().map(short).collect();
     serde_json::to_string(&short).expect("plain data becomes JSON")
 }
 
 /// The stages of a row with the columns `stages` and `pending`.
 pub(super) fn stages_in(row: &Row) -> rusqlite::Result<Vec<StageRun>> {
     let mut stages: Vec<StageRun> = json_of(row, "pending")?.unwrap_or_default();
-    let short: Vec<(StageState, Option<u64>)> = json_of(row, "stages")?.unwrap_or_default();
-    for (stage, (state, elapsed_ms)) in stages.iter_mut().zip(short) {
-        (stage.state, stage.elapsed_ms) = (state, elapsed_ms);
+    let short: Vec<ShortStage> = json_of(row, "stages")?.unwrap_or_default();
+    for (stage, ShortStage(state, elapsed_ms, picture_sha256)) in stages.iter_mut().zip(short) {
+        (stage.state, stage.elapsed_ms, stage.picture_sha256) = (state, elapsed_ms, picture_sha256);
     }
     Ok(stages)
 }
@@ -130,6 +135,7 @@ pub(super) fn wire_asset(row: &Row) -> rusqlite::Result<Asset> {
         bytes: maybe_number(row, "asset_bytes")?.unwrap_or_default(),
         preview_sha256: row.get("preview_sha256")?,
         report: job.report,
+        plan: None,
         created_ms: job.finished_ms.unwrap_or_default(),
     })
 }

@@ -186,7 +186,7 @@ fn update_job(tx: &Transaction, job: &Job, retried: bool) -> Result<(), StoreErr
         .prepare_cached(
             "UPDATE jobs SET state = ?2, attempt = ?3, crashes = ?4, errors = ?5, daemon_deaths = ?6,
                  not_before_ms = ?7, started_ms = ?8, finished_ms = ?9, asset_sha256 = ?10, asset_bytes = ?11,
-                 preview_sha256 = ?12, stages = ?13, error = ?14, report = ?15
+                 preview_sha256 = ?12, stages = ?13, error = ?14, report = ?15, class = ?17
              WHERE id = ?1 AND attempt <= ?3
                  AND (?16 OR state NOT IN ('done', 'failed', 'cancelled', 'dead'))",
         )?
@@ -207,6 +207,7 @@ fn update_job(tx: &Transaction, job: &Job, retried: bool) -> Result<(), StoreErr
             job.error.as_ref().map(json),
             job.finished.as_ref().and_then(|f| f.report.as_ref()).map(json),
             retried,
+            class_number(job.class),
         ])?;
     if changed == 1 { Ok(()) } else { Err(StoreError::Fenced { job: job.id, attempt: job.attempt }) }
 }

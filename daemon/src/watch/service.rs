@@ -328,6 +328,7 @@ impl Service {
             known.job = Some(job);
             watched.reconciler.fired(&rel, known);
             watched.row.fired += 1;
+            watched.note(&rel, "fired");
             kept.push(rel);
         }
         Ok(())
@@ -338,8 +339,8 @@ impl Service {
         if vanished.is_empty() {
             return;
         }
-        watched.untold = true;
         for (rel, known) in &vanished {
+            watched.note(rel, "is gone");
             tracing::info!("{} is gone", watched.row.path.join(rel).display());
             if let Some(job) = known.job {
                 self.queue.cancel(job);

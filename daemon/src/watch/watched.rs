@@ -16,7 +16,7 @@ use meshkiln_models::{
 };
 use meshkiln_protocol::{
     UnixMs,
-    watch::{Watch, WatchCounts, WatchMode},
+    watch::{Watch, WatchCounts, WatchEvent, WatchMode},
 };
 
 use super::{
@@ -74,6 +74,7 @@ pub(super) struct Watched {
     pub(super) scan_cost: Duration,
     pub(super) last_scan: Instant,
     pub(super) last_scan_ms: Option<UnixMs>,
+    last_event: Option<WatchEvent>,
     /// Of the root at the last scan that found anything.
     pub(super) identity: Option<(u64, u64)>,
     /// Which picture's asset is where: no two share a place.
@@ -104,6 +105,7 @@ impl Watched {
             scan_cost: Duration::ZERO,
             last_scan: now,
             last_scan_ms: None,
+            last_event: None,
             identity: None,
             outputs,
             complaints: BTreeMap::new(),
@@ -304,6 +306,7 @@ impl Watched {
             return (stat, Found::Moving, Vec::new());
         }
         if ownership::is_ours(&bytes) {
+            self.note(rel, "was made by Meshkiln: not fired");
             return (stat, Found::Refused, Vec::new());
         }
         let sha256 = Digest::of(&bytes).to_string();
@@ -345,9 +348,15 @@ impl Watched {
     fn complain(&mut self, rel: &Path, what: String) {
         if self.complaints.get(rel) != Some(&what) {
             tracing::warn!("{}: {what}", self.row.path.join(rel).display());
+            self.note(rel, &what);
             self.complaints.insert(rel.to_owned(), what);
-            self.untold = true;
         }
+    }
+
+    /// What happened to a file, for people who watch.
+    pub(super) fn note(&mut self, rel: &Path, what: &str) {
+        self.last_event = Some(WatchEvent { time_ms: unix_ms(), what: format!("{} {what}", rel.display()) });
+        self.untold = true;
     }
 
     pub(super) fn describe(&self) -> Watch {
@@ -364,6 +373,7 @@ impl Watched {
             mode: self.mode,
             counts: WatchCounts { files, waiting, fired: self.row.fired, refused },
             last_scan_ms: self.last_scan_ms,
+            last_event: self.last_event.clone(),
             problem: self
                 .trouble
                 .clone()

@@ -28,7 +28,7 @@ use meshkilnd::{
     main_loop::{Answer, Call, Refusal, Submission},
     pulls::Pulls,
     recipes::Recipes,
-    rpc::{Backend, Daemon, gate::Gate, methods, server},
+    rpc::{Backend, Daemon, Views, gate::Gate, methods, server},
     state::view::View,
     store::blobs::BlobStore,
     watch::{Input, Request, WatchHandle},
@@ -81,6 +81,7 @@ impl TestServer {
             recipes: Recipes::new(&folders.config, Arc::new(|_| false)),
             catalogue: Arc::new(Listed::default()),
             pulls: Pulls::new(Arc::new(Installed::open(&folders.nets())), Arc::new(|_| {})),
+            views: Views::default(),
             folders,
             started_ms: 1,
             queue_limit: 100_000,
@@ -208,7 +209,7 @@ impl FakeQueue {
         match call {
             Call::Submit(list) => Answer::Jobs(list.into_iter().map(|s| self.add(Some(s))).collect()),
             Call::Cancel(id) => changed(id, JobState::Cancelled),
-            Call::Retry(id) | Call::Resume(id) => changed(id, JobState::Queued),
+            Call::Retry(id) | Call::Resume(id) | Call::Reclass(id, _) => changed(id, JobState::Queued),
             Call::Pause(id) => changed(id, JobState::Paused),
             Call::Clear(_) => Answer::Cleared(0),
             Call::PauseQueue | Call::ResumeQueue => {

@@ -22,7 +22,7 @@ use super::{
     raster::{Camera, Cull, NOTHING, Projection, axes},
     tangents::vertex_tangents,
 };
-use crate::image::srgb::Srgb;
+use crate::image::srgb::{Srgb, to_linear};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
@@ -33,6 +33,21 @@ pub struct Look {
     pub azimuth: f32,
     /// Degrees the camera looks down, between -80 and 80.
     pub elevation: f32,
+    /// How many times larger than just fitting; at least 1.
+    pub zoom: f32,
+    pub paint: Paint,
+}
+
+/// What the surface shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// Materials in the studio's light.
+    Lit,
+    /// Directions in which light is reflected, as in a normal map: red to the right, green up, blue
+    /// to the camera.
+    Normals,
+    /// Edges of the triangles on clay.
+    Wires,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +60,8 @@ pub enum Background {
 
 impl Default for Look {
     fn default() -> Self {
-        Self { size: 512, background: Background::Studio, azimuth: 30.0, elevation: 14.0 }
+        let (azimuth, elevation) = (30.0, 14.0);
+        Self { size: 512, background: Background::Studio, azimuth, elevation, zoom: 1.0, paint: Paint::Lit }
     }
 }
 
@@ -64,6 +80,11 @@ const BAND: u32 = 8;
 
 /// How dark the shadow on the ground can get.
 const SHADOW: f32 = 0.78;
+
+/// Base colour of what has wires, and of those; linear. Wires are this wide, in pixels.
+const CLAY: Vec3 = Vec3::new(0.42, 0.40, 0.37);
+const WIRE: Vec3 = Vec3::new(0.01, 0.03, 0.07);
+const WIRE_WIDTH: f32 = 0.9;
 
 /// Draws the mesh. Without triangles there is only the background. Texture
 /// coordinates and normals may be missing: then the base colour is the texture's
@@ -86,7 +107,8 @@ pub fn render_framed(mesh: &Mesh, maps: &Maps, look: &Look, framed: &[Vec3]) -> 
     let eye = place_camera(framed, axes);
     let near = mesh.positions.iter().map(|p| (eye - *p).dot(back)).fold(f32::INFINITY, f32::min) * 0.5;
     let near = if near.is_finite() { near.max(1e-6) } else { 1.0 };
-    let camera = Camera::perspective(eye, eye - back, FOV, 1.0, near);
+    let fov = 2.0 * ((FOV / 2.0).tan() / look.zoom.max(1.0)).atan();
+    let camera = Camera::perspective(eye, eye - back, fov, 1.0, near);
     let n_samples = size * SAMPLES;
     let projection = Projection::new(&mesh.positions, &mesh.triangles, &camera, n_samples, n_samples, Cull::Back);
 
@@ -108,6 +130,8 @@ pub fn render_framed(mesh: &Mesh, maps: &Maps, look: &Look, framed: &[Vec3]) -> 
         eye,
         ground: mesh.bounds().map_or(0.0, |(low, _)| low.y),
         background: look.background,
+        paint: look.paint,
+        tan: (fov / 2.0).tan(),
     };
 
     let bands = projection.bands(BAND * SAMPLES);
@@ -147,6 +171,9 @@ struct Scene<'a> {
     /// Height of the ground.
     ground: f32,
     background: Background,
+    paint: Paint,
+    /// Of half the field of view.
+    tan: f32,
 }
 
 /// What a pixel shows of one face, for each quarter of the pixel.
@@ -273,17 +300,25 @@ impl Scene<'_> {
             normal = bumpy.normalize_or(normal);
         }
         let [occlusion, roughness, metallic] = texel.orm.to_array();
-        tone(
-            self.studio.shade(&Surface {
-                base_color: texel.base_color,
-                roughness: self.maps.roughness * roughness,
-                metallic: self.maps.metallic * metallic,
-                normal,
-                towards_eye,
-                // Both say how much of the sky is hidden, one coarsely and far around, one finely and near by.
-                light: Visibility { sky: light.sky.min(occlusion), ..light },
-            }) + texel.emissive,
-        )
+        let lit = Surface {
+            base_color: texel.base_color,
+            roughness: self.maps.roughness * roughness,
+            metallic: self.maps.metallic * metallic,
+            normal,
+            towards_eye,
+            // Both say how much of the sky is hidden, one coarsely and far around, one finely and near by.
+            light: Visibility { sky: light.sky.min(occlusion), ..light },
+        };
+        match self.paint {
+            Paint::Lit => tone(self.studio.shade(&lit) + texel.emissive),
+            Paint::Normals => Vec3::from(self.axes.map(|axis| to_linear(0.5 + 0.5 * normal.dot(axis)))),
+            Paint::Wires => {
+                let clay = Surface { base_color: CLAY, roughness: 0.9, metallic: 0.0, ..lit };
+                let distance = edge_distance(projection, patch.face, corner + middle, weights);
+                let share = (0.5 + WIRE_WIDTH / 2.0 - distance).clamp(0.0, 1.0);
+                tone(self.studio.shade(&clay)).lerp(WIRE, share)
+            }
+        }
     }
 
     /// The object's colour (already weighted by `covered`) over shadow and background.
@@ -311,8 +346,7 @@ impl Scene<'_> {
     /// Darkness, 0..=1, of the ground that the pixel shows.
     fn shadow(&self, pixel: Vec2, size: f32) -> f32 {
         let [right, up, back] = self.axes;
-        let tan = (FOV / 2.0).tan();
-        let place = (pixel / size * 2.0 - 1.0) * tan;
+        let place = (pixel / size * 2.0 - 1.0) * self.tan;
         let ray = right * place.x - up * place.y - back;
         let along = (self.ground - self.eye.y) / ray.y;
         if !(along.is_finite() && along > 0.0) || self.mesh.triangles.is_empty() {
@@ -324,6 +358,17 @@ impl Scene<'_> {
         let whole = smoothstep(0.0, 0.4, inwards.x) * smoothstep(0.0, 0.14, inwards.y);
         SHADOW * whole * self.studio.shadow(self.lighting.ground(at.x, at.z))
     }
+}
+
+/// Pixels from a place on a face, in samples, to the nearest of its edges; `weights` are its
+/// barycentric coordinates.
+fn edge_distance(projection: &Projection, face: u32, place: Vec2, weights: Vec3) -> f32 {
+    // Beyond the face nothing changes: of two opposite steps one stays on it.
+    let change = |step: Vec2| (projection.hit(face, place + step).barycentric - weights).abs();
+    let across = |axis: Vec2| change(axis).max(change(-axis));
+    let (x, y) = (across(Vec2::X), across(Vec2::Y));
+    let steepness = (x * x + y * y).map(f32::sqrt);
+    (weights / steepness.max(Vec3::splat(1e-9))).min_element() / SAMPLES as f32
 }
 
 /// Where the eye must be for all points to fit into the picture, as near as
@@ -428,6 +473,47 @@ mod tests {
         for (seen, want) in mean.iter().zip(color) {
             assert!((seen / f32::from(want) - 0.9).abs() < 0.2, "{mean:?} of {color:?}");
         }
+    }
+
+    #[test]
+    fn normals_are_shown_as_in_a_normal_map() {
+        let look = Look { paint: Paint::Normals, azimuth: 0.0, elevation: 0.0, ..transparent(101) };
+        let picture = render(&ball(), &maps([9; 3]), &look);
+        let [left, right, top, bottom] = opaque_box(&picture);
+        let (x, y) = ((left + right) / 2, (top + bottom) / 2);
+        let seen = |x: u32, y: u32| picture.get_pixel(x, y).0;
+        let [r, g, b, _] = seen(x, y);
+        assert!(r.abs_diff(128) < 6 && g.abs_diff(128) < 6 && b > 250, "{:?}", seen(x, y));
+        let (along, across) = ((right - left) / 4, (bottom - top) / 4);
+        assert!(seen(x + along, y)[0] > 150 && seen(x - along, y)[0] < 106, "right is red");
+        assert!(seen(x, y - across)[1] > 150 && seen(x, y + across)[1] < 106, "up is green");
+    }
+
+    #[test]
+    fn wires_are_where_edges_are_and_not_wider_when_near() {
+        let quad = Mesh {
+            positions: vec![Vec3::ZERO, Vec3::X, Vec3::new(1.0, 1.0, 0.0), Vec3::Y],
+            triangles: vec![[0, 1, 2], [0, 2, 3]],
+            ..Mesh::default()
+        };
+        let dark = |zoom: f32| {
+            let look = Look { paint: Paint::Wires, azimuth: 0.0, elevation: 0.0, zoom, ..transparent(128) };
+            let picture = render(&quad, &maps([200; 3]), &look);
+            let row: Vec<u8> =
+                (0..128).map(|x| picture.get_pixel(x, 50)).filter(|p| p.0[3] == 255).map(|p| p.0[0]).collect();
+            let lightest = *row.iter().max().unwrap();
+            row.into_iter().filter(|&level| level < lightest / 4 * 3).count()
+        };
+        // The diagonal; the sides are outside of whole pixels, or of the picture.
+        for zoom in [1.0, 3.0, 9.0] {
+            assert!((1..=3).contains(&dark(zoom)), "{} at {zoom}", dark(zoom));
+        }
+    }
+
+    #[test]
+    fn zoom_enlarges_about_the_middle() {
+        let picture = render(&ball(), &maps([200; 3]), &Look { zoom: 3.0, ..transparent(64) });
+        assert_eq!(opaque_box(&picture), [0, 63, 0, 63]);
     }
 
     #[test]

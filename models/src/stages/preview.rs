@@ -84,6 +84,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
         },
         azimuth: cx.float("azimuth") as f32,
         elevation: cx.float("elevation") as f32,
+        ..Look::default()
     };
     let n = cx.int("turntable") as u32;
     let bytes = match n {

@@ -1,6 +1,10 @@
 //! `fire` and `refire`.
 
-use std::path::{Path, PathBuf, absolute};
+use std::{
+    path::{Path, PathBuf, absolute},
+    process,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use meshkiln_protocol::{
     api::{RecipeGet, Refire as RefireMethod, Submit},
@@ -35,7 +39,7 @@ pub fn fire(args: Fire, json: bool) -> Outcome {
     let mut jobs = Vec::new();
     for image in &images {
         let output = args.out.as_ref().map(|out| output_for(out, several)).transpose()?;
-        jobs.push(client.call::<Submit>(&SubmitParams {
+        let params = SubmitParams {
             source: SourceParams { path: Some(text(image)?), ..SourceParams::default() },
             against: None,
             recipe: args.recipe.clone(),
@@ -43,10 +47,30 @@ pub fn fire(args: Fire, json: bool) -> Outcome {
             output,
             class: class(&args.how),
             client: Some(CLIENT.to_owned()),
-            idempotency_key: None,
-        })?);
+            idempotency_key: Some(format!("{CLIENT}:{}:{}", unique(), jobs.len())),
+        };
+        jobs.push(submit(&client, &params)?);
     }
     finish(&client, jobs, hello.seq, &args.how, json)
+}
+
+/// Queues a job once, also when the daemon dies over it: the next one knows by the key whether it
+/// has the job.
+fn submit(client: &Client, params: &SubmitParams) -> Result<Job, Failure> {
+    match client.call::<Submit>(params) {
+        Err(Failure::Unreachable { .. }) => {
+            eprintln!("{}", follow::GONE);
+            client.revive()?;
+            client.call::<Submit>(params)
+        }
+        answer => answer,
+    }
+}
+
+/// Differs from what any other run of this program says.
+fn unique() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}:{}", process::id(), since.as_nanos())
 }
 
 pub fn refire(args: Refire, json: bool) -> Outcome {

@@ -24,6 +24,11 @@ use crate::{Outcome, client::Client, error::Failure, show};
 const STEPS: u64 = 1000;
 /// How soon Ctrl-C is noticed.
 const POLL_MS: u64 = 250;
+/// A daemon that dies more often is not started again.
+const REVIVALS: u32 = 3;
+
+/// What is said when the daemon died under a command.
+pub const GONE: &str = "the daemon is gone; starting it again";
 
 /// Shows jobs until they have ended, and what became of them. `seq` is a
 /// sequence number from before they were submitted.
@@ -53,9 +58,8 @@ pub fn until_ended(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Res
     let mut since = seq;
     let mut cancelled = false;
     let mut is_stopping = false;
-    let mut again = None;
+    let mut revivals = 0;
     while board.open().next().is_some() {
-        let client = again.as_ref().unwrap_or(client);
         if interrupted.load(Ordering::Relaxed) && !cancelled {
             cancelled = true;
             for id in board.open().collect::<Vec<_>>() {
@@ -66,9 +70,10 @@ pub fn until_ended(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Res
         let poll = PollParams { since: Some(since), wait_ms: POLL_MS, limit: None, job: None };
         let page = match client.call::<EventsPoll>(&poll) {
             // It died. The jobs and the numbers of events live on in the next one.
-            Err(Failure::Unreachable { .. }) if !is_stopping && again.is_none() => {
-                board.note("the daemon is gone; starting it again");
-                again = Some(Client::connect()?);
+            Err(Failure::Unreachable { .. }) if !is_stopping && revivals < REVIVALS => {
+                revivals += 1;
+                board.note(GONE);
+                client.revive()?;
                 continue;
             }
             page => page?,
@@ -92,7 +97,6 @@ pub fn until_ended(client: &Client, jobs: Vec<Job>, seq: u64, json: bool) -> Res
         }
     }
     // Events carry the state; the report is read once, at the end.
-    let client = again.as_ref().unwrap_or(client);
     let ids: Vec<JobId> = board.jobs.keys().copied().collect();
     let jobs: Vec<Job> =
         ids.into_iter().map(|id| client.call::<JobGet>(&JobGetParams { id })).collect::<Result<_, _>>()?;

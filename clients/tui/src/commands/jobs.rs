@@ -7,9 +7,14 @@ use std::{
 };
 
 use meshkiln_protocol::{
-    api::{AssetGet, AssetList, JobCancel, JobClear, JobGet, JobList, JobLogGet, JobPause, JobResume, JobRetry},
+    api::{
+        AssetGet, AssetList, JobCancel, JobClear, JobGet, JobList, JobLogGet, JobPause, JobReclass, JobResume, JobRetry,
+    },
     asset::{AssetGetParams, AssetListParams},
-    job::{AssetRef, Job, JobChangeParams, JobClearParams, JobGetParams, JobId, JobListParams, JobState},
+    job::{
+        AssetRef, Class, Job, JobChangeParams, JobClearParams, JobGetParams, JobId, JobListParams, JobReclassParams,
+        JobState,
+    },
 };
 use serde_json::json;
 
@@ -26,6 +31,11 @@ pub fn parse_state(text: &str) -> Result<JobState, String> {
     let states: Vec<&str> = JobState::ALL.iter().map(|s| s.id()).collect();
     let found = JobState::ALL.iter().copied().find(|state| state.id() == text);
     found.ok_or_else(|| format!("not a state; one of {}", states.join(", ")))
+}
+
+pub fn parse_class(text: &str) -> Result<Class, String> {
+    let found = Class::ALL.into_iter().find(|class| class.id() == text);
+    found.ok_or_else(|| format!("not a class; one of {}", Class::ALL.map(Class::id).join(", ")))
 }
 
 pub fn jobs(args: Jobs, json: bool) -> Outcome {
@@ -84,6 +94,7 @@ pub fn job(args: JobArgs, json: bool) -> Outcome {
         Some(JobWhat::Retry) => client.call::<JobRetry>(&change)?,
         Some(JobWhat::Pause) => client.call::<JobPause>(&change)?,
         Some(JobWhat::Resume) => client.call::<JobResume>(&change)?,
+        Some(JobWhat::Class { class }) => client.call::<JobReclass>(&JobReclassParams { id, class })?,
         Some(JobWhat::Log) => return log(&client, id, json),
         Some(JobWhat::Preview { out }) => return preview(&client, id, out, json),
         Some(JobWhat::Wait) => {

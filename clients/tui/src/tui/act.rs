@@ -1,13 +1,17 @@
 //! What the commands of `keys` do.
 
-use meshkiln_protocol::{Sha256, job::JobId};
+use meshkiln_protocol::{
+    Sha256,
+    asset::{Asset, ViewMode},
+    job::{JobId, JobState},
+};
 
 use super::{
     dialog::{Confirm, Dialog, Purpose},
     form::{self, Form},
     keys::Cmd,
     model::{Cursor, Model, Page, Sight, View},
-    msg::{Ask, Drawn as Mode},
+    msg::Ask,
     pictures::Which,
     update::prompt,
 };
@@ -79,15 +83,15 @@ pub fn act(model: &mut Model, cmd: Cmd) {
             "The running stage is finished first; queued jobs go on at the next start.",
             Ask::StopDaemon,
         ),
-        Cmd::TurnLeft => turn(model, -STEP_DEG, 0.0),
-        Cmd::TurnRight => turn(model, STEP_DEG, 0.0),
+        Cmd::TurnLeft => turn(model, STEP_DEG, 0.0),
+        Cmd::TurnRight => turn(model, -STEP_DEG, 0.0),
         Cmd::TurnUp => turn(model, 0.0, -STEP_DEG),
         Cmd::TurnDown => turn(model, 0.0, STEP_DEG),
         Cmd::ZoomIn => zoom(model, 1.25),
         Cmd::ZoomOut => zoom(model, 0.8),
         Cmd::Upright => model.sight = Sight { large: model.sight.large, asked: model.sight.asked, ..Sight::front() },
-        Cmd::Wireframe => mode(model, Mode::Wireframe),
-        Cmd::Normals => mode(model, Mode::Normals),
+        Cmd::Wireframe => mode(model, ViewMode::Wireframe),
+        Cmd::Normals => mode(model, ViewMode::Normals),
         Cmd::Enlarge => model.sight.large = !model.sight.large,
         Cmd::NextAsset => neighbour(model, 1),
         Cmd::PreviousAsset => neighbour(model, -1),
@@ -236,34 +240,46 @@ fn turn(model: &mut Model, yaw_deg: f32, pitch_deg: f32) {
     sight.pitch_deg = (sight.pitch_deg + pitch_deg).clamp(-PITCH_DEG, PITCH_DEG);
 }
 
-/// By a drag of so many cells.
+/// By a drag of so many cells: the side that is seen goes with the mouse.
 pub fn drag(model: &mut Model, columns: i32, rows: i32) {
-    turn(model, columns as f32 * 4.0, rows as f32 * 6.0);
+    turn(model, -columns as f32 * 4.0, rows as f32 * 6.0);
 }
 
 fn zoom(model: &mut Model, by: f32) {
     model.sight.zoom = (model.sight.zoom * by).clamp(*ZOOM.start(), *ZOOM.end());
 }
 
-fn mode(model: &mut Model, mode: Mode) {
+fn mode(model: &mut Model, mode: ViewMode) {
     let sight = &mut model.sight;
-    sight.mode = if sight.mode == mode { Mode::Shaded } else { mode };
+    sight.mode = if sight.mode == mode { ViewMode::Shaded } else { mode };
 }
 
 fn refire(model: &mut Model) {
     let Some((id, name, recipe)) = model.refireable() else { return };
     model.forms += 1;
-    let mut form = Form::new(model.forms, form::Purpose::Refire { id, name, recipe }, &model.recipes);
-    if let Some(plan) = plan_of(model, id) {
-        form.start_from(plan);
+    let form = Form::new(model.forms, form::Purpose::Refire { id, name, recipe }, &model.recipes);
+    // Its own settings come with the asset, where there is one.
+    match model.assets.contains_key(&id) || model.job().is_some_and(|job| job.state == JobState::Done) {
+        true => model.ask(Ask::Asset(id)),
+        false => model.asks.extend(form.plan()),
     }
-    model.asks.extend(form.plan());
     model.dialog = Some(Dialog::Form(form));
 }
 
-/// The settings an asset was made with, where the daemon tells.
-fn plan_of(_model: &Model, _id: JobId) -> Option<&serde_json::Value> {
-    None
+/// An asset as told in full. A form for it that waits for its settings gets them.
+pub fn told(model: &mut Model, asset: Asset) {
+    let mut ask = None;
+    if let Some(form) = model.form()
+        && matches!(form.purpose, form::Purpose::Refire { id, .. } if id == asset.id)
+        && form.base.is_empty()
+    {
+        if let Some(plan) = &asset.plan {
+            form.start_from(plan);
+        }
+        ask = form.plan();
+    }
+    model.asks.extend(ask);
+    model.assets.insert(asset.id, asset);
 }
 
 fn cancel(model: &mut Model) {
@@ -297,20 +313,24 @@ pub fn blob_of(model: &Model, which: Which) -> Option<Sha256> {
     match which {
         Which::Source(id) => model.assets.get(&id).map(|asset| asset.source_sha256.clone()),
         Which::Preview(id) => model.assets.get(&id)?.preview_sha256.clone(),
-        Which::Stage(id, at) => stage_picture(model, id, at),
+        Which::Stage(id, at) => model.jobs.get(id)?.stages.get(at)?.picture_sha256.clone(),
         Which::Mesh(_) => None,
     }
 }
 
-/// Of a stage of a job.
-fn stage_picture(_model: &Model, _id: JobId, _at: usize) -> Option<Sha256> {
-    None
-}
+/// Shown beside the object, which is one more.
+const PICTURES: usize = 2;
 
-/// What an asset was made of, by what the daemon calls it: at most two pictures.
+/// What an asset was made of, by the stages that made pictures: the first of them.
+/// Without any: its source.
 pub fn pictures_of(model: &Model, id: JobId) -> Vec<(String, Which)> {
-    let known = model.assets.get(&id);
-    known.map(|_| ("source".to_owned(), Which::Source(id))).into_iter().collect()
+    let stages = model.jobs.get(id).map_or(&[][..], |job| &job.stages);
+    let made = stages.iter().enumerate().filter(|(_, run)| run.picture_sha256.is_some());
+    let made: Vec<_> = made.map(|(at, run)| (run.stage.clone(), Which::Stage(id, at))).take(PICTURES).collect();
+    match made.is_empty() {
+        true => vec![("source".to_owned(), Which::Source(id))],
+        false => made,
+    }
 }
 
 /// Opens the form for files that are there.

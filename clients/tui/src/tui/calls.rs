@@ -11,13 +11,13 @@ use std::{
 
 use meshkiln_protocol::{
     api::{
-        AssetGet, AssetList, DaemonStatus, JobCancel, JobClear, JobGet, JobLogGet, JobPause, JobResume, JobRetry,
-        NetCancelPull, NetListAll, NetPull, NetRemove, NetStop, NetWarm, NoParams, QueuePause, QueueResume, RecipeGet,
-        Refire, Shutdown, Submit, TakeBack, WatchAdd, WatchListAll, WatchRemove, WatchRescan, Yield,
+        AssetGet, AssetList, DaemonStatus, JobCancel, JobClear, JobGet, JobLogGet, JobPause, JobReclass, JobResume,
+        JobRetry, NetCancelPull, NetListAll, NetPull, NetRemove, NetStop, NetWarm, NoParams, QueuePause, QueueResume,
+        RecipeGet, Refire, Shutdown, Submit, TakeBack, WatchAdd, WatchListAll, WatchRemove, WatchRescan, Yield,
     },
     asset::{AssetGetParams, AssetListParams},
     daemon::ShutdownParams,
-    job::{AssetRef, Job, JobChangeParams, JobClearParams, JobGetParams, JobId},
+    job::{AssetRef, Job, JobChangeParams, JobClearParams, JobGetParams, JobId, JobReclassParams},
     net::{NetIdParams, NetPullParams, NetWarmParams, YieldParams},
     recipe::RecipeGetParams,
     watch::{WatchId, WatchIdParams},
@@ -161,7 +161,7 @@ fn call(client: &Client, ask: &Ask) -> Result<Msg, Failure> {
             let done = client.call::<JobClear>(&JobClearParams { states: states.clone() })?;
             Msg::Cleared(done.cleared)
         }
-        Ask::Reclass(id, class) => job(client.ask("job.reclass", &serde_json::json!({ "id": id, "class": class }))?),
+        Ask::Reclass(id, class) => job(client.call::<JobReclass>(&JobReclassParams { id: *id, class: *class })?),
         Ask::PauseQueue => status(client.call::<QueuePause>(&NoParams {})?),
         Ask::ResumeQueue => status(client.call::<QueueResume>(&NoParams {})?),
         Ask::Yield => status(client.call::<Yield>(&YieldParams::default())?),

@@ -75,8 +75,10 @@ impl Look {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
+    /// All of a row alike, whatever its parts are.
     pub fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        let plain = Style::new().remove_modifier(Modifier::DIM).add_modifier(Modifier::REVERSED);
+        if self.colour == Depth::None { plain } else { plain.fg(Color::Reset).bg(Color::Reset) }
     }
 
     pub fn border(self) -> border::Set<'static> {

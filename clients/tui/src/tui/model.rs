@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use meshkiln_protocol::{
-    asset::Asset,
+    asset::{Asset, ViewMode},
     daemon::{HelloResult, Status},
     job::{Class, Job, JobId, JobLog, JobState},
     net::{Net, NetState, Pull, PullState, YieldStatus},
@@ -19,7 +19,7 @@ use super::{
     jobs::Jobs,
     keys::{Cmd, Place},
     look::Look,
-    msg::{Ask, Drawn as Mode, Now, Trouble, Turn},
+    msg::{Ask, Now, Trouble, Turn},
     pictures::{Pictures, Which},
 };
 
@@ -90,7 +90,7 @@ pub struct Sight {
     pub yaw_deg: f32,
     pub pitch_deg: f32,
     pub zoom: f32,
-    pub mode: Mode,
+    pub mode: ViewMode,
     /// Alone and large.
     pub large: bool,
     /// On its way: one at a time, so that the last wish is what comes next.
@@ -441,10 +441,9 @@ impl Model {
 
     /// The class that a waiting job would come into, one step up (-1) or down.
     pub fn job_class(&self, step: isize) -> Option<(JobId, Class)> {
-        const CLASSES: [Class; 3] = [Class::Interactive, Class::Watch, Class::Batch];
         let job = self.job().filter(|job| matches!(job.state, JobState::Queued | JobState::Paused))?;
-        let at = CLASSES.iter().position(|class| *class == job.class)?;
-        Some((job.id, *CLASSES.get(at.checked_add_signed(step)?)?))
+        let at = Class::ALL.iter().position(|class| *class == job.class)?;
+        Some((job.id, *Class::ALL.get(at.checked_add_signed(step)?)?))
     }
 
     pub fn can_go_back(&self) -> bool {

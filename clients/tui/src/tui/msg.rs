@@ -2,7 +2,7 @@
 
 use meshkiln_protocol::{
     Sha256, UnixMs,
-    asset::{Asset, AssetPage},
+    asset::{Asset, AssetPage, ViewMode},
     daemon::{HelloResult, Status},
     event::Event,
     job::{Class, Job, JobId, JobLog, JobPage, JobState, RefireParams, SubmitParams},
@@ -174,18 +174,9 @@ pub struct Turn {
     pub yaw_deg: f32,
     pub pitch_deg: f32,
     pub zoom: f32,
-    pub mode: Drawn,
+    pub mode: ViewMode,
     /// Of a square, in pixels.
     pub size: u32,
-}
-
-/// What is drawn of a mesh.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Drawn {
-    #[default]
-    Shaded,
-    Wireframe,
-    Normals,
 }
 
 /// A moment, as the model knows it.

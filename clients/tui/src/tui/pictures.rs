@@ -322,11 +322,11 @@ mod tests {
 
     #[test]
     fn two_pixels_share_a_cell_and_transparent_stays_background() {
-        let (size, cells) = cells(&flag(), Size::new(2, 1), LOOK);
-        assert_eq!(size, Size::new(2, 1));
-        assert_eq!(cells[0].0, '▀');
-        assert_eq!((cells[0].1.fg, cells[0].1.bg), (Some(Color::Rgb(255, 0, 0)), Some(Color::Rgb(0, 0, 255))));
-        assert_eq!(cells[1], (' ', Style::new()));
+        let (size, cells) = cells(&flag(), Size::new(8, 4), LOOK);
+        assert_eq!(size, Size::new(8, 4));
+        assert_eq!(cells[0], ('▀', Style::new().fg(Color::Rgb(255, 0, 0)).bg(Color::Rgb(255, 0, 0))));
+        assert_eq!(cells[24], ('▀', Style::new().fg(Color::Rgb(0, 0, 255)).bg(Color::Rgb(0, 0, 255))));
+        assert_eq!(cells[7], (' ', Style::new()));
     }
 
     #[test]

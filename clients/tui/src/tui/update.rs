@@ -90,9 +90,7 @@ pub fn update(model: &mut Model, msg: Msg) {
         Msg::Stages(stages) => model.stages = stages,
 
         Msg::Job(job) => model.jobs.told(*job),
-        Msg::Asset(asset) => {
-            model.assets.insert(asset.id, *asset);
-        }
+        Msg::Asset(asset) => act::told(model, *asset),
         Msg::JobLog(log) => model.job_log = Some(log),
         Msg::Cleared(n) => {
             model.jobs.forget_ended();

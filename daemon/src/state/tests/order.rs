@@ -53,6 +53,55 @@ fn a_recipe_without_an_output_ends_with_its_last_stage() {
 }
 
 #[test]
+fn a_waiting_job_moves_to_another_class_and_no_other() {
+    check(
+        "0s submit a one
+         0s submit b one source b
+         0s submit c one source c
+         0s submit d one source d
+         0.1s reclass b batch
+         0.2s pause c
+         0.2s reclass c watch
+         0.3s reclass a batch
+         1s done
+         2s done
+         2s resume c
+         3s done
+         4s done
+         4s reclass c batch",
+        expect![[r#"
+            0s spawn cpu w1
+            0s a queued
+            0s reply a
+            0s a running
+            0s w1 run decode
+            0s b queued
+            0s reply b
+            0s c queued
+            0s reply c
+            0s d queued
+            0s reply d
+            0.1s b queued
+            0.2s c paused
+            0.2s c paused
+            0.3s refused WrongState: job 1 is running
+            1s a done
+            1s d running
+            1s w1 run decode
+            2s d done
+            2s b running
+            2s w1 run decode
+            2s c queued
+            3s b done
+            3s c running
+            3s w1 run decode
+            4s c done
+            4s refused WrongState: job 3 is done
+        "#]],
+    );
+}
+
+#[test]
 fn better_classes_go_first_but_a_stage_is_never_interrupted() {
     check(
         "0s submit a cutout class batch

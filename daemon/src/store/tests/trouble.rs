@@ -137,6 +137,7 @@ fn a_plan_this_version_does_not_know_is_said_so() {
         engine: "built-in".to_owned(),
         state: StageState::Pending,
         elapsed_ms: None,
+        picture_sha256: None,
     };
     assert_eq!(wire.stages[0], pending);
     assert!(matches!(bench.store.reader().submission(JobId(2)), Err(StoreError::Plan(_))));

@@ -1,7 +1,7 @@
 //! One asset: what it was made of and the object itself side by side, and the
 //! report in words.
 
-use meshkiln_protocol::job::JobId;
+use meshkiln_protocol::{asset::ViewMode, job::JobId};
 use ratatui::{layout::Rect, text::Line};
 
 use super::{Canvas, cut_bottom, cut_left, cut_top, detail, overlay};
@@ -11,7 +11,6 @@ use crate::{
         act,
         keys::Cmd,
         model::{Model, Target},
-        msg::Drawn as Mode,
         pictures::Which,
         text,
     },
@@ -86,9 +85,9 @@ fn object(model: &Model, canvas: &mut Canvas, area: Rect, id: JobId) {
     canvas.hit(picture, Target::Object);
     let sight = &model.sight;
     let mode = match sight.mode {
-        Mode::Shaded => "shaded",
-        Mode::Wireframe => "wireframe",
-        Mode::Normals => "normals",
+        ViewMode::Shaded => "shaded",
+        ViewMode::Wireframe => "wireframe",
+        ViewMode::Normals => "normals",
     };
     let mut words = format!("{mode} {:.0}\u{b0} {:.0}\u{b0}", sight.yaw_deg, sight.pitch_deg);
     if sight.zoom > 1.01 {

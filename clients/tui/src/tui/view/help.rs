@@ -53,13 +53,14 @@ fn content(model: &Model, width: usize) -> Vec<(Line<'static>, Option<Cmd>)> {
     }));
     let possible = |key: &&&Key| key.is_possible(model);
     let first = here.iter().filter(|key| matches!(key.cmd, Cmd::Fire)).filter(possible);
-    for key in first.chain(here.iter().filter(|key| !is_everywhere(key)).filter(possible)) {
+    for key in first.chain(here.iter().filter(|key| !is_everywhere(key) && !is_move(key)).filter(possible)) {
         lines.extend(entry(model, key, width, true));
     }
     lines.push(title("Everywhere"));
-    for key in here.iter().filter(is_everywhere).filter(|key| key.cmd != Cmd::Fire).filter(possible) {
+    for key in here.iter().filter(is_everywhere).filter(|key| key.cmd != Cmd::Fire && !is_move(key)).filter(possible) {
         lines.extend(entry(model, key, width, true));
     }
+    lines.extend(moves(model, here.iter().filter(|key| is_move(key)).filter(possible), width));
     let later: Vec<&&Key> = here.iter().filter(|key| !key.is_possible(model) && model.has(key.needs)).collect();
     if !later.is_empty() {
         lines.push(title("At other times"));
@@ -74,6 +75,34 @@ fn content(model: &Model, width: usize) -> Vec<(Line<'static>, Option<Cmd>)> {
             lines.extend(entry(model, key, width, false));
         }
     }
+    lines
+}
+
+/// Moves are many and plain: together they take a few lines.
+fn is_move(key: &Key) -> bool {
+    key.name.is_empty()
+}
+
+fn moves<'a>(
+    model: &Model,
+    keys: impl Iterator<Item = &'a &'a Key>,
+    width: usize,
+) -> Vec<(Line<'static>, Option<Cmd>)> {
+    let look = model.look;
+    let mut lines = Vec::new();
+    let (mut spans, mut used) = (Vec::new(), 0);
+    for key in keys {
+        let (name, doc) = (key.keys.replace(' ', ", "), key.doc);
+        let cells = text::width(&name) + text::width(doc) + 4;
+        if used > 0 && used + cells > width {
+            lines.push((Line::from(std::mem::take(&mut spans)), None));
+            used = 0;
+        }
+        spans.push(Span::styled(name, look.accent()));
+        spans.push(Span::raw(format!(" {doc}   ")));
+        used += cells;
+    }
+    lines.push((Line::from(spans), None));
     lines
 }
 

@@ -89,7 +89,7 @@ pub fn draw(
     canvas.line(head, Line::from(spans.collect::<Vec<_>>()));
 
     let height = usize::from(body.height);
-    let top = cursor.top.min(n_rows.saturating_sub(height)).clamp((cursor.at + 1).saturating_sub(height), cursor.at);
+    let top = cursor.top.min(n_rows.saturating_sub(height)).min(cursor.at).max((cursor.at + 1).saturating_sub(height));
     (canvas.drawn.top, canvas.drawn.page) = (top, height);
     for (place, at) in super::rows(body).zip(top..n_rows) {
         let cells = row(at);

@@ -65,6 +65,9 @@ fn row(model: &Model, watch: &Watch) -> Vec<(String, Style)> {
 
 /// What happened last in it.
 fn last(model: &Model, watch: &Watch) -> Option<String> {
+    if let Some(event) = &watch.last_event {
+        return Some(format!("{} {}", event.what, show::ago(event.time_ms, model.now)));
+    }
     let job = model.jobs.newest_in(&watch.path)?;
     Some(format!(
         "{} {} {}",
