@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod system;
+pub mod tmux;
 
 use std::{
     env, fs,

@@ -76,6 +76,16 @@ pub fn prompted(model: &mut Model, mut prompt: Prompt, pressed: Pressed) {
 
 fn press_form(model: &mut Model, mut form: Form, key: KeyEvent) {
     let last = form.fields.len().saturating_sub(1);
+    if let Some(mut find) = form.find.take() {
+        let again = matches!(key.code, KeyCode::Down | KeyCode::Tab);
+        if again || find.press(key) {
+            form.find(find.text(), if again { form.at + 1 } else { 0 });
+            form.find = Some(find);
+        }
+        // Any other key ends it, on what was found.
+        model.dialog = Some(Dialog::Form(form));
+        return;
+    }
     if let Some(mut edit) = form.edit.take() {
         match key.code {
             KeyCode::Esc => {}
@@ -114,10 +124,19 @@ fn press_form(model: &mut Model, mut form: Form, key: KeyEvent) {
             form.put("");
             model.asks.extend(form.plan());
         }
+        KeyCode::Right | KeyCode::Char(' ') if is_text(&form) => {
+            let value = form.fields.get(form.at).filter(|field| form.is_set(field)).map(|field| form.value(field));
+            form.edit = Some(Input::new(value.unwrap_or_default()));
+        }
+        KeyCode::Char('/') => form.find = Some(Input::default()),
         KeyCode::Char(c) => edit(&mut form, c),
         _ => {}
     }
     model.dialog = Some(Dialog::Form(form));
+}
+
+fn is_text(form: &Form) -> bool {
+    form.fields.get(form.at).is_some_and(|field| field.kind == Kind::Text)
 }
 
 /// Typing replaces what is there.
@@ -201,7 +220,8 @@ pub fn paste(model: &mut Model, text: String) {
                 prompted(model, prompt, pressed);
             }
         }
-        Some(Dialog::Form(Form { edit: Some(edit), .. })) => edit.insert(&text),
+        Some(Dialog::Form(Form { edit: Some(edit), .. } | Form { find: Some(edit), .. })) => edit.insert(&text),
+        Some(Dialog::Form(form)) if is_text(form) => form.edit = Some(Input::new(text.trim())),
         Some(_) => {}
         None if model.searching => {
             let view = model.view as usize;

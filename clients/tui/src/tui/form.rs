@@ -73,6 +73,8 @@ pub struct Form {
     pub fields: Vec<Field>,
     pub at: usize,
     pub edit: Option<Input>,
+    /// What a field is looked for by.
+    pub find: Option<Input>,
     /// What was changed, by group and field.
     pub set: BTreeMap<(String, String), String>,
     /// What the daemon has against it.
@@ -101,6 +103,7 @@ impl Form {
             fields: Vec::new(),
             at: 0,
             edit: None,
+            find: None,
             set: BTreeMap::new(),
             problem: None,
             sent: false,
@@ -197,6 +200,21 @@ impl Form {
         }
         self.at = here.and_then(|key| self.fields.iter().position(|field| field.key() == key)).unwrap_or(0);
         self.problem = None;
+    }
+
+    /// Goes to the first field, from `from` on and round, whose name has these words.
+    pub fn find(&mut self, words: &str, from: usize) {
+        let words = words.to_lowercase();
+        let n = self.fields.len();
+        let has = |at: &usize| {
+            let field = &self.fields[*at];
+            format!("{}.{}", field.group, field.id).contains(&words) || field.doc.to_lowercase().contains(&words)
+        };
+        let named = |at: &usize| self.fields[*at].id.contains(&words);
+        let order = || (0..n).map(|step| (from + step) % n);
+        if let Some(at) = order().find(named).or_else(|| order().find(has)) {
+            self.at = at;
+        }
     }
 
     /// Sets the field in hand; nothing unsets it.
@@ -358,6 +376,17 @@ mod tests {
         assert_eq!(jobs[0].output.as_deref(), Some("/out/"), "several files go into a folder");
         assert_eq!(jobs[0].recipe.as_deref(), Some("prop"));
         assert_ne!(jobs[0].idempotency_key, jobs[1].idempotency_key);
+    }
+
+    #[test]
+    fn a_field_is_found_by_a_part_of_its_name_or_by_what_it_does() {
+        let mut form = form();
+        form.find("triang", 0);
+        assert_eq!(form.fields[form.at].id, "triangles");
+        form.find("widest", 0);
+        assert_eq!(form.fields[form.at].id, "thickness");
+        form.find("nothing like it", 0);
+        assert_eq!(form.fields[form.at].id, "thickness", "it stays where it is");
     }
 
     #[test]

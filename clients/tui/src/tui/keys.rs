@@ -130,20 +130,14 @@ impl Key {
 
 /// The first that is possible wins: two lines may share a key.
 pub static KEYS: &[Key] = &[
-    key(
-        Cmd::Fire,
-        "f",
-        "fire",
-        "make assets of pictures or meshes: asks for files; or drop files onto the terminal",
-        ALL,
-    )
-    .needs("job.submit")
-    .foot(),
+    key(Cmd::Fire, "f", "fire", "make assets of pictures or meshes; asks which, or drop files onto the terminal", ALL)
+        .needs("job.submit")
+        .foot(),
     key(
         Cmd::Open,
         "Enter",
         "open",
-        "open what is chosen: stages and error of a job, pictures and report of an asset",
+        "what is chosen: the stages of a job and why it failed, pictures and report of an asset",
         &[Jobs, Assets],
     )
     .when("something in the list", |m| m.rows() > 0)
@@ -153,7 +147,7 @@ pub static KEYS: &[Key] = &[
         .foot(),
     key(Cmd::ShowAsset, "a", "asset", "show the asset that the job made", &[Jobs])
         .when("a job that is done", |m| state(m, &[JobState::Done])),
-    key(Cmd::Cancel, "c", "cancel", "cancel the job; finished stages are kept", OF_JOBS)
+    key(Cmd::Cancel, "c", "cancel", "stop the job; finished stages are kept", OF_JOBS)
         .needs("job.cancel")
         .when("a job that has not ended", |m| m.job().is_some_and(|job| !job.state.is_final()))
         .foot(),

@@ -323,3 +323,6 @@ pub fn prompt(model: &mut Model, purpose: Purpose, text: &str) {
     let folders_only = purpose == Purpose::Watch;
     model.ask(Ask::Complete { text: text.to_owned(), folders_only });
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,10 +29,16 @@ pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect, form: &Form) {
     let words = match (form.sent, &form.edit) {
         (true, _) => "sent ...".to_owned(),
         (false, Some(_)) => "Enter takes it, Esc leaves it as it was".to_owned(),
-        (false, None) => format!("Enter: {verb}  Left, Right: choose  type: change  Del: as before  Esc: close"),
+        (false, None) if width < 80 => format!("Enter {verb}  Left/Right choose  / find  Esc close"),
+        (false, None) => {
+            format!("Enter {verb}  Left/Right choose  type to change  Del as it was  / find a field  Esc close")
+        }
     };
-    canvas.line(keys, Line::styled(text::fit(&words, width, look), look.accent()));
-    if form.edit.is_none() {
+    match &form.find {
+        Some(find) => overlay::input(canvas, keys, "find ", find),
+        None => canvas.line(keys, Line::styled(text::fit(&words, width, look), look.accent())),
+    }
+    if form.edit.is_none() && form.find.is_none() {
         canvas.hit(Rect { width: keys.width.min(6 + verb.len() as u16), ..keys }, Target::Yes);
     }
     let notes = notes(model, form, width);
@@ -71,7 +77,8 @@ fn notes(model: &Model, form: &Form, width: usize) -> Vec<Line<'static>> {
             doc += &format!(" ({range}{unit})");
         }
         Kind::Choice(options) => doc += &format!(" ({})", options.join(", ")),
-        Kind::Flag | Kind::Text => {}
+        Kind::Text => doc += " (Right to type it)",
+        Kind::Flag => {}
     }
     lines.extend(wrapped(&doc, width, 0, look.dim()));
     if !form.missing_nets.is_empty() {

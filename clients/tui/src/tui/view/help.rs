@@ -109,7 +109,11 @@ fn moves<'a>(
 fn entry(model: &Model, key: &Key, width: usize, now: bool) -> Vec<(Line<'static>, Option<Cmd>)> {
     let look = model.look;
     let keys = key.keys.replace(' ', ", ");
-    let doc = if now { key.doc.to_owned() } else { format!("{} (needs {})", key.doc, what(model, key)) };
+    let doc = match (now, key.name) {
+        (true, "") => key.doc.to_owned(),
+        (true, name) => format!("{name}: {}", key.doc),
+        (false, name) => format!("{name}: {} (needs {})", key.doc, what(model, key)),
+    };
     let style = if now { ratatui::style::Style::new() } else { look.dim() };
     let cmd = now.then_some(key.cmd);
     let mut lines = Vec::new();

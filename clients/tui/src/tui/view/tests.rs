@@ -220,8 +220,8 @@ fn any_size_is_drawn_without_trouble() {
     ] {
         let mut model = samples::model(LOOK);
         press(&mut model, &keys);
-        for width in (1..130).step_by(7) {
-            for height in 1..40 {
+        for width in (1..130).step_by(13) {
+            for height in (1..40).step_by(3) {
                 draw(&mut model, (width, height));
             }
         }

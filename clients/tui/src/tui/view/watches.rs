@@ -83,7 +83,7 @@ fn describe(model: &Model, watch: &Watch, width: usize) -> Vec<Line<'static>> {
     if let Some(problem) = &watch.problem {
         lines.extend(wrapped(problem, width, 0, look.bad()));
     }
-    let out = watch.out.as_ref().map_or_else(|| "beside the pictures".to_owned(), Clone::clone);
+    let out = watch.out.as_ref().map_or_else(|| "beside the pictures".to_owned(), |out| format!("to {out}"));
     let scan = watch.last_scan_ms.map(|at| format!(", compared {}", show::ago(at, model.now))).unwrap_or_default();
     let how = match watch.mode {
         WatchMode::Events => "the system tells of changes",
@@ -91,7 +91,7 @@ fn describe(model: &Model, watch: &Watch, width: usize) -> Vec<Line<'static>> {
         WatchMode::Missing => "not there now, looked for every few seconds",
     };
     lines.extend(wrapped(
-        &format!("{}: recipe {}, files go to {out}; {how}{scan}", watch.path, watch.recipe),
+        &format!("{}: recipe {}, files go {out}; {how}{scan}", watch.path, watch.recipe),
         width,
         0,
         Style::new(),
