@@ -14,7 +14,7 @@ fn open(home: &Home, size: (u16, u16), args: &str, variables: &[(&str, &str)]) -
     let tmux = Tmux::start(size, folder, &variables)?;
     tmux.type_text(&format!("{} {args}; echo it ended with $?", program("meshkiln").display()));
     tmux.press(&["Enter"]);
-    tmux.until_shown("0 queued");
+    tmux.until_shown("0 running");
     Some(tmux)
 }
 
@@ -48,7 +48,7 @@ fn a_picture_is_fired_watched_opened_turned_and_refired_over_the_death_of_the_da
     tmux.press(&["Tab"]);
     tmux.until_shown("path ");
     tmux.press(&["Enter"]);
-    tmux.until("the form", |text| text.contains("Fire lantern.png") && text.contains("triangles"));
+    tmux.until("the form", |text| text.contains("Fire lantern.png") && text.contains("max-side"));
     tmux.press(&["Enter"]);
     tmux.until_shown("1 running");
     let done = tmux.until("it is done", |text| text.contains("done") && text.contains("0 running"));
@@ -76,7 +76,7 @@ fn a_picture_is_fired_watched_opened_turned_and_refired_over_the_death_of_the_da
 
     // With another budget: only what follows is computed.
     tmux.press(&["r"]);
-    tmux.until("its own settings", |text| text.contains("Refire lantern") && text.contains("triangles"));
+    tmux.until("its own settings", |text| text.contains("Refire lantern") && text.contains("max-side"));
     tmux.press(&["/"]);
     tmux.type_text("triangles");
     tmux.press(&["Enter"]);
@@ -84,6 +84,7 @@ fn a_picture_is_fired_watched_opened_turned_and_refired_over_the_death_of_the_da
     tmux.press(&["Enter"]);
     tmux.until_shown("● 1000");
     tmux.press(&["Enter"]);
+    tmux.until_shown("queued: lantern again");
     tmux.press(&["1"]);
     let again = tmux.until("it is done again", |text| text.matches("✓ done").count() >= 2);
     assert!(again.contains(" 998 triangles") || again.contains("1,000 triangles") || again.contains(" 99"), "{again}");
@@ -139,11 +140,11 @@ fn the_terminal_is_given_back_on_a_signal_and_while_it_is_suspended() {
     let home = Home::new("cpu");
     let Some(tmux) = open(&home, SIZE, "", &[]) else { return };
     tmux.press(&["C-z"]);
-    tmux.until_shown("$");
+    tmux.until_shown("Stopped");
     assert_given_back(&tmux);
     tmux.type_text("fg");
     tmux.press(&["Enter"]);
-    tmux.until_shown("0 queued");
+    tmux.until_shown("0 running");
     assert_eq!(tmux.variable("alternate_on"), "1");
 
     let name = program("meshkiln");

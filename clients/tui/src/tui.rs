@@ -39,10 +39,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ratatui::crossterm::{
-    event::{self, Event},
-    execute,
-    terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate},
+use ratatui::{
+    crossterm::{
+        event::{self, Event},
+        execute,
+        terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate},
+    },
+    layout::Rect,
 };
 
 use self::{
@@ -80,7 +83,7 @@ fn open(screen: &mut Screen, ascii: bool, graphics: Graphics) -> io::Result<()> 
         let _ = signals.send(match signal {
             Signal::Quit => Msg::Quit,
             Signal::Suspend => Msg::Suspend,
-            Signal::Continue => Msg::Redraw,
+            Signal::Continue => Msg::Retake,
         });
     })?;
     let keys = out.clone();
@@ -148,10 +151,15 @@ fn turn(screen: &mut Screen, model: &mut Model, inbox: &Receiver<Msg>, calls: &C
             match ask {
                 Ask::Suspend => {
                     screen::suspend()?;
-                    screen.clear()?;
+                    afresh(screen)?;
                     model.dirty = true;
                 }
-                Ask::Redraw => screen.clear()?,
+                Ask::Redraw => afresh(screen)?,
+                Ask::Retake => {
+                    screen::give_back();
+                    screen::enter()?;
+                    afresh(screen)?;
+                }
                 ask => calls.send(ask),
             }
         }
@@ -163,6 +171,13 @@ fn turn(screen: &mut Screen, model: &mut Model, inbox: &Receiver<Msg>, calls: &C
         }
     }
     Ok(())
+}
+
+/// As if nothing were on the screen. Not by `clear`, which asks the terminal where the
+/// cursor is while another thread reads its answers.
+fn afresh(screen: &mut Screen) -> io::Result<()> {
+    let size = screen.size()?;
+    screen.resize(Rect { x: 0, y: 0, width: size.width, height: size.height })
 }
 
 /// In one piece, where the terminal can: nobody sees half a picture. Pictures that

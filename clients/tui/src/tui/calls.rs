@@ -95,7 +95,7 @@ fn perform(shared: &Shared, ask: Ask) -> Option<Msg> {
             return None;
         }
         // These are the loop's own.
-        Ask::Suspend | Ask::Redraw => return None,
+        Ask::Suspend | Ask::Redraw | Ask::Retake => return None,
         _ => {}
     }
     let doing = doing(&ask);
@@ -242,7 +242,8 @@ fn call(client: &Client, ask: &Ask) -> Result<Msg, Failure> {
         | Ask::LogLines
         | Ask::StartDaemon
         | Ask::Suspend
-        | Ask::Redraw => Msg::Redraw,
+        | Ask::Redraw
+        | Ask::Retake => Msg::Redraw,
     })
 }
 

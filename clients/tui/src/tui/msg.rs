@@ -34,6 +34,8 @@ pub enum Msg {
     /// A signal says that it is over, or that it is to stop for a while.
     Quit,
     Suspend,
+    /// It was stopped and goes on: the terminal is another's, and has to be taken again.
+    Retake,
 
     /// A daemon answers; `afresh` when what is shown must be listed again.
     Connected {
@@ -165,6 +167,8 @@ pub enum Ask {
     Suspend,
     /// The screen, afresh.
     Redraw,
+    /// The terminal, after somebody else had it.
+    Retake,
 }
 
 /// How a mesh is looked at.

@@ -35,6 +35,7 @@ pub fn update(model: &mut Model, msg: Msg) {
         Msg::Redraw => {}
         Msg::Quit => model.quit = true,
         Msg::Suspend => model.ask(Ask::Suspend),
+        Msg::Retake => model.ask(Ask::Retake),
 
         Msg::Connected { hello, afresh } => {
             if matches!(model.link, Link::Lost(_) | Link::Stopped) {
