@@ -1,7 +1,7 @@
 //! Keys and answers for the dialogs.
 
 use meshkiln_protocol::recipe::RecipeText;
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
     act,
@@ -129,7 +129,7 @@ fn press_form(model: &mut Model, mut form: Form, key: KeyEvent) {
             form.edit = Some(Input::new(value.unwrap_or_default()));
         }
         KeyCode::Char('/') => form.find = Some(Input::default()),
-        KeyCode::Char(c) => edit(&mut form, c),
+        KeyCode::Char(c) if !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => edit(&mut form, c),
         _ => {}
     }
     model.dialog = Some(Dialog::Form(form));
