@@ -13,6 +13,8 @@ pub mod checkpoint;
 pub mod compute;
 #[cfg(feature = "flash-attn")]
 mod cuda;
+#[cfg(feature = "cuda")]
+pub mod cuda_memory;
 pub mod installed;
 pub mod synthetic;
 pub mod triposr;
