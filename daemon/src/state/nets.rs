@@ -312,6 +312,7 @@ impl State {
             load_ms: net.load_ms,
             problem: net.problem.clone(),
             about: None,
+            own: None,
             pull: None,
         })
     }

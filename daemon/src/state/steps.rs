@@ -174,8 +174,7 @@ impl State {
 
     /// What this step of its plan needs.
     pub(super) fn net_of(&self, job: &Job, step: usize) -> Option<&NetId> {
-        let step = job.plan.steps().get(step)?;
-        self.needs.of(step.stage, step.engine)
+        self.needs.of(job.plan.steps().get(step)?)
     }
 
     /// The first net that this step or one after it needs.
@@ -313,6 +312,15 @@ impl State {
     fn need(&self, job: &Job, active: &Active) -> Result<Need, JobError> {
         let step = &job.plan.steps()[active.next_step];
         let stage = find_stage(step);
+        if let Some(net) = self.needs.missing(step) {
+            return Err(JobError {
+                kind: ErrorKind::WeightsMissing,
+                stage: Some(step.stage.to_owned()),
+                message: format!("there is no network `{net}` any more"),
+                hint: "put its folder back and restart the daemon; `meshkiln nets` lists what is there".to_owned(),
+                retryable: false,
+            });
+        }
         let mut read = BTreeMap::new();
         let mut inputs = BTreeMap::new();
         let mut inline = BTreeMap::new();
