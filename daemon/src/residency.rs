@@ -491,9 +491,12 @@ impl Residency {
         self.measures.worked(device, net, working_bytes);
     }
 
-    /// What was measured is in doubt: by the declared figure again.
-    pub fn forget_measure(&mut self, device: &str, net: &NetId) {
-        self.measures.forget(device, net);
+    /// What was measured is in doubt: by the declared figure again, where that asks for less.
+    pub fn doubt_measure(&mut self, device: &str, net: &NetId) {
+        let declared = self.nets.get(net).map_or(0, |net| net.declared);
+        if self.measures.of(device, net).is_some_and(|measured| declared < measured.peak_bytes()) {
+            self.measures.forget(device, net);
+        }
     }
 
     /// Lets a net go as soon as its device is idle. Says whether it was warm.

@@ -146,7 +146,8 @@ impl Networks for Known {
     ) -> Result<&'static Engine, RecipeError> {
         let installed = &self.installed;
         let wrong = |message: String, hint: String| Err(RecipeError { message, hint, at: None });
-        if let Some(problem) = installed.problems.iter().find(|problem| problem.id == net) {
+        let problem = || installed.problems.iter().find(|problem| problem.id == net);
+        if let Some(problem) = problem().filter(|_| catalogue::find(net).is_none()) {
             return wrong(format!("network `{net}` cannot be used: {}", problem.message), problem.hint.clone());
         }
         let Some(runs) = installed.runs(net, stage.id) else {

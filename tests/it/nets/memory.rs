@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 
 use meshkiln_protocol::{
     api::{NetStop, NetWarm, NoParams, TakeBack, Yield},
+    error::ErrorKind,
     event::EventBody,
     job::{JobState, SubmitParams},
     net::{KeepAlive, NetIdParams, NetState, NetWarmParams, YieldParams},
@@ -112,7 +113,7 @@ fn pins_times_to_live_and_stops_are_kept_and_memory_comes_back() {
     let refused = daemon.submit(&order(&picture(&home, 0), "blue"));
     let refused = daemon.wait(refused.id);
     let error = refused.error.unwrap();
-    assert_eq!((refused.state, error.kind.id()), (JobState::Failed, "out_of_memory"), "{error:?}");
+    assert_eq!((refused.state, error.kind), (JobState::Failed, ErrorKind::OutOfMemory), "{error:?}");
     assert!(error.message.contains("`blue` needs"), "{}", error.message);
     assert_eq!(daemon.net("red").state, NetState::Warm, "a pinned net was let go");
     warm(&daemon, "red", None, Some(false));

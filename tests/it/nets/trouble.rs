@@ -6,6 +6,7 @@ use std::{fs, time::Duration};
 use meshkiln_protocol::{
     api::{Doctor, NetPull, NoParams},
     daemon::Verdict,
+    error::ErrorKind,
     job::JobState,
     net::{NetPullParams, NetState},
 };
@@ -38,7 +39,11 @@ fn damaged_and_changed_weights_are_told_and_the_next_net_works() {
     let failed = daemon.submit(&order(&picture(&home, 0), "bad"));
     let failed = daemon.wait(failed.id);
     let error = failed.error.unwrap();
-    assert_eq!((failed.state, error.kind.id(), failed.crashes), (JobState::Failed, "weights_damaged", 0), "{error:?}");
+    assert_eq!(
+        (failed.state, error.kind, failed.crashes),
+        (JobState::Failed, ErrorKind::WeightsDamaged, 0),
+        "{error:?}"
+    );
     assert!(error.message.contains("model.safetensors") && error.message.contains("ends too early"), "{error:?}");
     assert!(error.hint.contains("meshkiln pull bad"), "{error:?}");
     let problem = daemon.net("bad").problem.unwrap();
@@ -51,7 +56,7 @@ fn damaged_and_changed_weights_are_told_and_the_next_net_works() {
     let early = daemon.submit(&order(&picture(&home, 0), "bad"));
     let early = daemon.wait(early.id);
     let error = early.error.unwrap();
-    assert_eq!((early.state, error.kind.id()), (JobState::Failed, "weights_missing"), "{error:?}");
+    assert_eq!((early.state, error.kind), (JobState::Failed, ErrorKind::WeightsMissing), "{error:?}");
     assert!(error.hint.contains("meshkiln pull bad"), "{error:?}");
     read_again(&daemon, "bad");
     done(&daemon, &order(&picture(&home, 0), "bad"));
@@ -65,7 +70,7 @@ fn damaged_and_changed_weights_are_told_and_the_next_net_works() {
     let failed = daemon.submit(&order(&picture(&home, 2), "bad"));
     let failed = daemon.wait(failed.id);
     let error = failed.error.unwrap();
-    assert_eq!((failed.state, error.kind.id()), (JobState::Failed, "weights_damaged"), "{error:?}");
+    assert_eq!((failed.state, error.kind), (JobState::Failed, ErrorKind::WeightsDamaged), "{error:?}");
     assert!(error.message.contains("of the weights is ["), "{error:?}");
     assert!(home.is_alive() && daemon.status().workers[0].restarts == 0);
 }
