@@ -53,6 +53,11 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     /// SHA-256 of its files, in a fixed order: results of other weights are other results.
     fn weights(&self, net: &str) -> Vec<String>;
 
+    /// Of its weights, as the catalogue or the user says.
+    fn license(&self, _net: &str) -> Option<String> {
+        None
+    }
+
     /// Deletes its files.
     fn remove(&self, net: &str) -> io::Result<()>;
 }

@@ -115,6 +115,8 @@ fn a_net_of_ones_own_makes_assets_and_is_loaded_once() {
     let steps = content.meshkiln["plan"]["steps"].as_array().unwrap();
     let step = steps.iter().find(|step| step["stage"] == "reconstruct").unwrap();
     assert_eq!((&step["engine"], &step["settings"]["net"]), (&"triposr".into(), &"ball".into()));
+    let nets = &content.meshkiln["nets"];
+    assert_eq!((&nets[0]["id"], &nets[0]["license"]), (&"ball".into(), &"CC0-1.0".into()), "{nets}");
     let warm = daemon.net("ball");
     assert_eq!((warm.state, warm.loads, warm.device.as_deref()), (NetState::Warm, 1, Some("cpu")));
     assert!(warm.resident_bytes.unwrap() > 8 << 20, "{warm:?}");

@@ -119,6 +119,11 @@ impl Catalogue for Installed {
         self.here.read().unwrap_or_else(PoisonError::into_inner).get(net).cloned().unwrap_or_default()
     }
 
+    fn license(&self, net: &str) -> Option<String> {
+        let of_catalogue = || catalogue::find(net).map(|net| net.license.id.to_owned());
+        self.find_own(net).map_or_else(of_catalogue, |own| own.license.clone())
+    }
+
     fn remove(&self, net: &str) -> io::Result<()> {
         let found = catalogue::find(net).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let removed = fetch::remove(found, &self.root).map_err(|e| io::Error::other(e.to_string()));

@@ -28,11 +28,17 @@ pub async fn list(daemon: Arc<Daemon>, _: NoParams) -> Result<NetList, CallError
     let view = daemon.backend.view();
     let memory = view.devices.iter().filter_map(|device| device.memory).map(|memory| memory.total_bytes).max();
     let installed = daemon.pulls.installed();
-    let told = |net: &Net| Net {
-        about: catalogue::find(&net.id).map(|net| describe(net, memory)),
-        own: installed.find_own(&net.id).map(own_net),
-        pull: daemon.pulls.of(&net.id),
-        ..net.clone()
+    let told = |net: &Net| {
+        let (own, pull) = (installed.find_own(&net.id), daemon.pulls.of(&net.id));
+        let unread = own.is_some() && pull.is_none() && !net.is_here();
+        let unread = unread.then(|| format!("its files could not be read; `meshkiln pull {}` says why", net.id));
+        Net {
+            problem: net.problem.clone().or(unread),
+            about: catalogue::find(&net.id).map(|net| describe(net, memory)),
+            own: own.map(own_net),
+            pull,
+            ..net.clone()
+        }
     };
     let broken = installed.problems().iter().map(|problem| broken_net(problem, installed.root()));
     Ok(NetList { nets: view.nets.iter().map(told).chain(broken).collect() })

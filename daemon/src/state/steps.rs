@@ -177,6 +177,17 @@ impl State {
         self.needs.of(job.plan.steps().get(step)?)
     }
 
+    /// The nets of its plan as its asset names them: with what their weights may be used for.
+    fn nets_of(&self, job: &Job) -> Json {
+        let catalogue = &self.setup.catalogue;
+        let mut named: Vec<&NetId> = job.plan.steps().iter().filter_map(|step| self.needs.of(step)).collect();
+        named.sort_unstable();
+        named.dedup();
+        let of =
+            |net: &NetId| json!({ "id": **net, "license": catalogue.license(net), "sha256": catalogue.weights(net) });
+        named.into_iter().map(of).collect()
+    }
+
     /// The first net that this step or one after it needs.
     pub(super) fn heading(&self, job: &Job, step: usize) -> Option<NetId> {
         (step..job.plan.steps().len()).find_map(|step| self.net_of(job, step)).cloned()
@@ -326,7 +337,8 @@ impl State {
         let mut inline = BTreeMap::new();
         for slot in stage.sees() {
             if slot == Slot::Provenance {
-                let value = provenance(&self.setup.generator, &job.name, &job.source_sha256, &job.plan.plan);
+                let mut value = provenance(&self.setup.generator, &job.name, &job.source_sha256, &job.plan.plan);
+                value["nets"] = self.nets_of(job);
                 read.insert(slot, sha256_hex(value.to_string().as_bytes()));
                 inline.insert(slot.id().to_owned(), value);
                 continue;

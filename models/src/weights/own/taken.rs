@@ -8,7 +8,6 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,8 +29,8 @@ struct Record {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Seen {
     bytes: u64,
-    /// Since 1970.
-    modified_ns: u64,
+    /// When it was last written, as the file system counts: only ever compared.
+    written: i64,
     sha256: String,
 }
 
@@ -61,7 +60,7 @@ impl Own {
         let record = self.record();
         let seen = |name: &str| {
             let seen = record.files.get(name)?;
-            (self.now(name).ok()? == (seen.bytes, seen.modified_ns)).then_some(seen)
+            (self.now(name).ok()? == (seen.bytes, seen.written)).then_some(seen)
         };
         let weights = seen(&self.weights)?;
         let loaded = self.path(&self.loaded_as());
@@ -84,14 +83,14 @@ impl Own {
         let mut record = self.record();
         for name in self.files() {
             let now = self.now(name)?;
-            if record.files.get(name).is_some_and(|seen| (seen.bytes, seen.modified_ns) == now) {
+            if record.files.get(name).is_some_and(|seen| (seen.bytes, seen.written) == now) {
                 continue;
             }
             let sha256 = self.read(name, now.0, cancel, progress)?;
             if self.now(name)? != now {
                 return Err(self.changing(name));
             }
-            record.files.insert(name.to_owned(), Seen { bytes: now.0, modified_ns: now.1, sha256 });
+            record.files.insert(name.to_owned(), Seen { bytes: now.0, written: now.1, sha256 });
         }
         record.files.retain(|name, _| self.files().any(|file| file == name));
         self.write(&record)?;
@@ -132,12 +131,10 @@ impl Own {
     }
 
     /// Size and time of a file.
-    fn now(&self, name: &str) -> Result<(u64, u64)> {
+    fn now(&self, name: &str) -> Result<(u64, i64)> {
         let path = self.path(name);
-        let found = fs::metadata(&path).and_then(|found| Ok((found.len(), found.modified()?)));
-        let (bytes, modified) = found.map_err(|error| WeightsError::io(path.display(), &error))?;
-        let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok((bytes, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
+        let found = fs::metadata(&path).map_err(|error| WeightsError::io(path.display(), &error))?;
+        Ok((found.len(), written(&found)))
     }
 
     /// Empty where there is none that can be read: everything is read again.
@@ -158,4 +155,18 @@ impl Own {
         let what = "it changes while it is read".to_owned();
         WeightsError::Io { file: self.path(name).display().to_string(), what }
     }
+}
+
+/// In nanoseconds.
+#[cfg(unix)]
+fn written(file: &fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    file.mtime().saturating_mul(1_000_000_000).saturating_add(file.mtime_nsec())
+}
+
+/// In units of 100 nanoseconds.
+#[cfg(windows)]
+fn written(file: &fs::Metadata) -> i64 {
+    use std::os::windows::fs::MetadataExt;
+    file.last_write_time() as i64
 }

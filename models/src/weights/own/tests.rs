@@ -235,7 +235,7 @@ fn files_that_change_are_read_again_and_not_loaded_before() {
     // As long as before, a moment later.
     let weights = own.path("model.safetensors");
     fs::write(&weights, b"two").unwrap();
-    let later = fs::metadata(&weights).unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
+    let later = fs::metadata(&weights).unwrap().modified().unwrap() + core::time::Duration::from_secs(1);
     fs::File::options().write(true).open(&weights).unwrap().set_modified(later).unwrap();
     assert_eq!(own.ready(), None);
     let again =
