@@ -38,15 +38,18 @@ pub struct Sizes {
 
 impl Sizes {
     /// Tens of megabytes, and a moment for a picture.
-    pub const SMALL: Sizes = Sizes { depth: 10, heads: 5, plane: 16 };
+    pub const SMALL: Sizes = Sizes { depth: 8, heads: 4, plane: 16 };
     /// Few megabytes, and many seconds for a picture.
     pub const SLOW: Sizes = Sizes { depth: 120, heads: 1, plane: 32 };
 }
 
+/// Shapes and values by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// A checkpoint that remembers what it gave.
 struct Recorded {
     source: Synthetic,
-    given: Mutex<BTreeMap<String, (Vec<usize>, Vec<f32>)>>,
+    given: Mutex<Tensors>,
 }
 
 impl Checkpoint for Recorded {
@@ -86,8 +89,6 @@ fn config(sizes: Sizes) -> Json {
     config["backbone"]["attention_head_dim"] = json!(64);
     config
 }
-
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 fn weights(config: &Json, seed: u64) -> Tensors {
     let recorded = Recorded { source: Synthetic { seed, tensors: None }, given: Mutex::default() };

@@ -81,3 +81,42 @@ fn none(stage: &Stage) -> RecipeError {
         at: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::recipe::{Plan, Recipe};
+
+    fn plan(set: &[&str], has_net: bool) -> Result<Plan, String> {
+        let mut recipe = Recipe::built_in("draft").unwrap();
+        set.iter().for_each(|assignment| recipe.set_text(assignment).unwrap());
+        recipe.plan(&|_| has_net).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn a_net_that_is_named_decides_on_the_engine_and_a_stored_plan_repeats_it() {
+        let engine = |plan: &Plan, stage: &str| plan.steps.iter().find(|step| step.stage == stage).unwrap().engine;
+        let named = plan(&["reconstruct.net=tune", "cutout.net=matte"], false).unwrap();
+        assert_eq!((engine(&named, "reconstruct"), engine(&named, "cutout")), ("triposr", "torchscript"));
+        let own: Vec<_> = named.steps.iter().filter_map(|step| step.own_net()).collect();
+        assert_eq!(own, ["matte", "tune"]);
+        assert!(named.missing_nets().is_empty());
+        let again = Plan::recipe_from_json(&named.to_json()).unwrap().plan(&|_| false).unwrap();
+        assert_eq!(again, named);
+
+        let plain = plan(&[], true).unwrap();
+        assert_eq!((engine(&plain, "reconstruct"), engine(&plain, "cutout")), ("triposr", "classic"));
+        let step = plain.steps.iter().find(|step| step.stage == "reconstruct").unwrap();
+        assert_eq!((&step.settings["net"], step.own_net()), (&json!("triposr"), None));
+        let inflated = plan(&["reconstruct.engine=inflate", "reconstruct.net=tune"], true).unwrap();
+        assert!(inflated.steps.iter().all(|step| step.own_net().is_none()), "an engine without nets was given one");
+    }
+
+    #[test]
+    fn an_engine_that_runs_only_own_nets_needs_a_name() {
+        let message = "engine `torchscript` of `cutout` runs only networks of your own";
+        assert_eq!(plan(&["cutout.engine=torchscript"], true), Err(message.to_owned()));
+        assert!(plan(&["cutout.engine=torchscript", "cutout.net=matte"], true).is_ok());
+    }
+}

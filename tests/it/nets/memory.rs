@@ -62,7 +62,7 @@ fn with_room_for_one(home: &mut Home) -> Daemon {
     }
     let peak = ["red", "blue"].map(|id| daemon.net(id).peak_bytes.unwrap()).into_iter().max().unwrap();
     let held = ["red", "blue"].map(|id| daemon.net(id).resident_bytes.unwrap());
-    let budget_mib = peak * 13 / 10 >> 20;
+    let budget_mib = (peak * 13 / 10) >> 20;
     say(&format!("figure: two nets that hold {held:?} bytes and need {peak} at most get {budget_mib} MiB"));
     home.kill();
     fs::create_dir_all(home.path("config/recipes")).unwrap();

@@ -64,7 +64,7 @@ fn damaged_and_changed_weights_are_told_and_the_next_net_works() {
 
     // Of another architecture than the configuration says.
     pass(Duration::from_millis(20));
-    put(&home, "bad", 7, Sizes { heads: 4, ..Sizes::SMALL });
+    put(&home, "bad", 7, Sizes { heads: 2, ..Sizes::SMALL });
     fs::write(&weights, &sound).unwrap();
     read_again(&daemon, "bad");
     let failed = daemon.submit(&order(&picture(&home, 2), "bad"));
@@ -88,6 +88,9 @@ fn a_folder_that_is_no_net_is_told_and_stops_nothing() {
         fs::create_dir_all(folder(&home, id)).unwrap();
         fs::write(folder(&home, id).join("net.toml"), manifest).unwrap();
     }
+    fs::create_dir_all(folder(&home, "garbled")).unwrap();
+    fs::write(folder(&home, "garbled").join("net.toml"), "kind = \"triposr\"\n").unwrap();
+    fs::write(folder(&home, "garbled").join("model.ckpt"), "no checkpoint").unwrap();
     let daemon = home.start();
     daemon.until_net("good", NetState::Cold);
     for (id, problem, hint) in [
@@ -98,15 +101,14 @@ fn a_folder_that_is_no_net_is_told_and_stops_nothing() {
         let net = daemon.net(id);
         assert!(net.problem.as_ref().unwrap().contains(problem), "{net:?}");
         assert!(net.own.as_ref().unwrap().hint.as_ref().unwrap().contains(hint), "{net:?}");
-        let refused = daemon.try_call_json("job.submit", serde_json::to_value(order(&picture(&home, 0), id)).unwrap());
-        let refused = refused.unwrap().unwrap_err();
+        let refused = daemon.submit_refused(&order(&picture(&home, 0), id));
         assert!(refused.kind == "invalid_input" && refused.message.contains(problem), "{refused:?}");
     }
     let words = String::from_utf8(home.cli(&["nets"]).stdout).unwrap();
     assert!(words.contains("did you mean `triposr`?"), "{words}");
     let checks = daemon.call::<Doctor>(&NoParams {}).checks;
     let warned = checks.iter().filter(|check| check.what == "own network" && check.verdict == Verdict::Warning);
-    assert_eq!(warned.count(), 4, "{checks:?}");
+    assert_eq!(warned.count(), 5, "{checks:?}");
 
     for (set, part) in [
         ("reconstruct.net=god", "there is no network `god`"),
@@ -117,9 +119,15 @@ fn a_folder_that_is_no_net_is_told_and_stops_nothing() {
     ] {
         let mut params = order(&picture(&home, 0), "good");
         params.set = vec![set.to_owned()];
-        let refused = daemon.try_call_json("job.submit", serde_json::to_value(params).unwrap()).unwrap().unwrap_err();
+        let refused = daemon.submit_refused(&params);
         assert!(refused.kind == "invalid_input" && refused.message.contains(part), "{set}: {refused:?}");
     }
+    // Its manifest is sound, its checkpoint is none.
+    let garbled = daemon.submit_refused(&order(&picture(&home, 0), "garbled"));
+    assert!(garbled.message.contains("the files of network `garbled` have not been read yet"), "{garbled:?}");
+    let pulled = home.cli(&["pull", "garbled"]);
+    let said = String::from_utf8(pulled.stderr).unwrap();
+    assert!(!pulled.status.success() && said.contains("model.ckpt") && said.contains("hint:"), "{said}");
     let refused = daemon.try_call_json("net.remove", serde_json::json!({ "id": "good" })).unwrap().unwrap_err();
     assert!(refused.message.contains("is your own"), "{refused:?}");
     assert!(folder(&home, "good").join("model.safetensors").is_file());

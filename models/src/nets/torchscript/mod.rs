@@ -2,7 +2,8 @@
 //! (`weights/own/signature.rs`).
 //!
 //! Pictures become tensors and tensors planes here (`values`, `plane`); the module itself runs in
-//! libtorch, which is the feature `torchscript`.
+//! libtorch, which is the feature `torchscript`. Nobody knows its layers: it is one counted step, and
+//! a cancel is answered when it is over.
 
 #[cfg(feature = "torchscript")]
 mod module;
