@@ -60,6 +60,11 @@ impl Installed {
         &self.problems
     }
 
+    /// Why `net` cannot be used, where that is a folder of the user and nothing of the catalogue.
+    pub fn problem(&self, net: &str) -> Option<&Problem> {
+        self.problems.iter().find(|problem| problem.id == net && catalogue::find(net).is_none())
+    }
+
     /// The files of `net` have changed.
     pub fn look(&self, net: &str) {
         let found = match (self.find_own(net), catalogue::find(net)) {
@@ -151,8 +156,7 @@ impl Networks for Known {
     ) -> Result<&'static Engine, RecipeError> {
         let installed = &self.installed;
         let wrong = |message: String, hint: String| Err(RecipeError { message, hint, at: None });
-        let problem = || installed.problems.iter().find(|problem| problem.id == net);
-        if let Some(problem) = problem().filter(|_| catalogue::find(net).is_none()) {
+        if let Some(problem) = installed.problem(net) {
             return wrong(format!("network `{net}` cannot be used: {}", problem.message), problem.hint.clone());
         }
         let Some(runs) = installed.runs(net, stage.id) else {

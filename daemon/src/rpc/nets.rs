@@ -119,6 +119,9 @@ pub async fn pull(daemon: Arc<Daemon>, params: NetPullParams) -> Result<Pull, Ca
         let message = format!("`from`: {} is no folder", folder.display());
         return Err(convert::invalid(message, "name the folder that holds the published files"));
     }
+    if let Some(problem) = daemon.pulls.installed().problem(&params.id) {
+        return Err(convert::invalid(format!("`{}`: {}", params.id, problem.message), problem.hint.clone()));
+    }
     if daemon.pulls.installed().find_own(&params.id).is_some() {
         if from.is_some() {
             let message = format!("`from`: `{}` is your own, its files are where they are", params.id);

@@ -101,8 +101,14 @@ fn a_folder_that_is_no_net_is_told_and_stops_nothing() {
         let net = daemon.net(id);
         assert!(net.problem.as_ref().unwrap().contains(problem), "{net:?}");
         assert!(net.own.as_ref().unwrap().hint.as_ref().unwrap().contains(hint), "{net:?}");
-        let refused = daemon.submit_refused(&order(&picture(&home, 0), id));
-        assert!(refused.kind == "invalid_input" && refused.message.contains(problem), "{refused:?}");
+        let pull = NetPullParams { id: id.to_owned(), from: None };
+        let refused = [
+            daemon.submit_refused(&order(&picture(&home, 0), id)),
+            daemon.try_call::<NetPull>(&pull).expect_err("it was read"),
+        ];
+        for refused in refused {
+            assert!(refused.kind == "invalid_input" && refused.message.contains(problem), "{refused:?}");
+        }
     }
     let words = String::from_utf8(home.cli(&["nets"]).stdout).unwrap();
     assert!(words.contains("did you mean `triposr`?"), "{words}");
