@@ -7,6 +7,9 @@
 // A measurement that cannot go on should say where.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_os = "linux")]
+mod terminal;
+
 use std::{
     fs,
     path::Path,
@@ -20,6 +23,14 @@ use meshkiln_protocol::{
 use meshkiln_tests::{Daemon, Home, processes_mentioning, submit};
 
 fn main() {
+    // Alone, with the name of the one.
+    #[cfg(target_os = "linux")]
+    if std::env::args().nth(1).is_none_or(|only| only == "terminal") {
+        terminal::measure();
+    }
+    if std::env::args().nth(1).is_some() {
+        return;
+    }
     ready();
     warm_fire();
     idle();

@@ -6,6 +6,7 @@
 pub mod ask;
 pub mod nets;
 pub mod system;
+pub mod tmux;
 
 use std::{
     env, fs,

@@ -16,6 +16,8 @@ mod repo;
 mod restart;
 mod resume;
 mod single;
+#[cfg(unix)]
+mod terminal;
 mod view;
 mod watched;
 mod workers;

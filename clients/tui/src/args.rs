@@ -10,17 +10,36 @@ use crate::error::EXIT_CODES;
 
 /// Turns images into game-ready 3D assets, on your own machine.
 ///
-/// The daemon is started when a command needs it and goes on running; `meshkiln
-/// down` stops it.
+/// Without a command: everything on one screen. The daemon is started when it is
+/// needed and goes on running; `meshkiln down` stops it.
 #[derive(Debug, Parser)]
-#[command(name = "meshkiln", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "meshkiln", version, after_help = EXIT_CODES)]
 pub struct Args {
     /// Print JSON: an object with a named list or the named thing.
     #[arg(long, global = true)]
     pub json: bool,
 
+    /// Draw nothing but ASCII on the screen.
+    #[arg(long)]
+    pub ascii: bool,
+
+    /// How pictures are shown on the screen; by what the terminal can unless given.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Graphics::Auto)]
+    pub graphics: Graphics,
+
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+}
+
+/// Ways of terminals to show pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Graphics {
+    Auto,
+    Kitty,
+    Sixel,
+    Iterm2,
+    /// Half blocks, or characters in ASCII: works everywhere.
+    Cells,
 }
 
 #[derive(Debug, Subcommand)]
@@ -345,7 +364,7 @@ mod tests {
     fn settings_repeat_and_json_goes_anywhere() {
         let args = Args::parse_from(["meshkiln", "fire", "a.png", "b.png", "-s", "x.y=1", "--set", "x.z=2", "--json"]);
         assert!(args.json);
-        let Command::Fire(fire) = args.command else { panic!("not fire") };
+        let Some(Command::Fire(fire)) = args.command else { panic!("not fire") };
         assert_eq!(fire.images.len(), 2);
         assert_eq!(fire.how.set, ["x.y=1", "x.z=2"]);
     }

@@ -20,7 +20,7 @@ use meshkiln_protocol::{
     error::CallErrorData,
     runtime::{EXIT_ALREADY_RUNNING, Folders, RuntimeFile},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value as Json, json};
 use ureq::{Agent, http::StatusCode};
 
@@ -39,8 +39,8 @@ pub struct Client {
 }
 
 #[derive(Deserialize)]
-struct Response {
-    result: Option<Json>,
+struct Response<R> {
+    result: Option<R>,
     error: Option<CallError>,
 }
 
@@ -90,6 +90,12 @@ impl Client {
         Ok(())
     }
 
+    /// Both reach the same daemon, rather than one and its successor.
+    pub fn is_same(&self, other: &Client) -> bool {
+        let runtime = |client: &Client| client.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        runtime(self) == runtime(other)
+    }
+
     pub fn hello(&self) -> Result<HelloResult, Failure> {
         let client = Some(format!("meshkiln {}", env!("CARGO_PKG_VERSION")));
         self.call::<Hello>(&HelloParams { client })
@@ -123,8 +129,13 @@ impl Client {
     /// A daemon that was started anew meanwhile is found again, as long as the
     /// old one cannot have taken the call.
     pub fn call<M: Method>(&self, params: &M::Params) -> Result<M::Result, Failure> {
+        self.ask(M::NAME, params)
+    }
+
+    /// The same with an answer of another shape, where a daemon of another version may say more.
+    pub fn ask<R: DeserializeOwned>(&self, method: &str, params: &impl Serialize) -> Result<R, Failure> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = json!({ "jsonrpc": "2.0", "id": id, "method": M::NAME, "params": params }).to_string();
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
         let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (status, body) = loop {
             let answer = self.post(&runtime, &request);
@@ -147,7 +158,11 @@ impl Client {
                 "run `meshkiln up`; if that does not help, remove daemon.json from the runtime folder",
             ));
         }
-        let response: Response = serde_json::from_str(&body)
+        // At once into what is asked for: pages of events are long.
+        if let Ok(Response { result: Some(result), error: None }) = serde_json::from_str(&body) {
+            return Ok(result);
+        }
+        let response: Response<Json> = serde_json::from_str(&body)
             .map_err(|_| Failure::unreachable(format!("the daemon answered {status}"), "see `meshkiln log`"))?;
         match (response.error, response.result) {
             (Some(error), _) => Err(Failure::Refused {
@@ -156,7 +171,7 @@ impl Client {
             }),
             (None, result) => serde_json::from_value(result.unwrap_or(Json::Null)).map_err(|e| {
                 Failure::unreachable(
-                    format!("the daemon's answer to {} is not understood: {e}", M::NAME),
+                    format!("the daemon's answer to {method} is not understood: {e}"),
                     "`meshkiln --version` and the daemon's version should be the same; run `meshkiln down`",
                 )
             }),

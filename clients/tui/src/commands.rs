@@ -17,7 +17,8 @@ use crate::{
 
 pub fn run(args: Args) -> Outcome {
     let json = args.json;
-    match args.command {
+    let Some(command) = args.command else { return admin::open(args.ascii, args.graphics) };
+    match command {
         Command::Fire(fire) => fire::fire(fire, json),
         Command::Refire(refire) => fire::refire(refire, json),
         Command::Analyze(args) => measure::analyze(args, json),

@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod error;
 mod show;
+mod tui;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{IsTerminal, Read, Seek, SeekFrom, stdin, stdout},
     thread,
     time::{Duration, Instant},
 };
@@ -18,12 +18,21 @@ use serde_json::json;
 
 use crate::{
     Outcome,
-    args::Args,
+    args::{Args, Graphics},
     client::{Client, daemon_program, folders},
     commands::nets,
     error::Failure,
-    show,
+    show, tui,
 };
+
+/// Everything on one screen; the help where there is none.
+pub fn open(ascii: bool, graphics: Graphics) -> Outcome {
+    if stdin().is_terminal() && stdout().is_terminal() {
+        return tui::run(ascii, graphics);
+    }
+    let help = Args::command().render_help();
+    Err(Failure::usage(format!("no terminal, and no command\n\n{help}"), "name a command"))
+}
 
 pub fn pause(json: bool) -> Outcome {
     let status = Client::connect()?.call::<QueuePause>(&NoParams {})?;
