@@ -6,11 +6,15 @@
 
 mod installed;
 
-use std::{collections::BTreeMap, fmt, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    sync::Arc,
+};
 
-use meshkiln_models::stage::STAGES;
+use meshkiln_models::{recipe::PlannedStep, stage::STAGES};
 
-pub use installed::Installed;
+pub use installed::{Installed, Known};
 
 /// A net by the id of the catalogue.
 pub type NetId = Arc<str>;
@@ -48,6 +52,11 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
 
     /// SHA-256 of its files, in a fixed order: results of other weights are other results.
     fn weights(&self, net: &str) -> Vec<String>;
+
+    /// Of its weights, as the catalogue or the user says.
+    fn license(&self, _net: &str) -> Option<String> {
+        None
+    }
 
     /// Deletes its files.
     fn remove(&self, net: &str) -> io::Result<()>;
@@ -88,20 +97,34 @@ impl Catalogue for Listed {
     }
 }
 
-/// Net by stage and engine, quick to ask.
+/// Net by step, quick to ask.
 #[derive(Debug, Clone, Default)]
-pub struct Needs(BTreeMap<&'static str, BTreeMap<&'static str, NetId>>);
+pub struct Needs {
+    /// By stage and engine.
+    needed: BTreeMap<&'static str, BTreeMap<&'static str, NetId>>,
+    /// Every net there is.
+    ids: BTreeSet<NetId>,
+}
 
 impl Needs {
-    pub fn new(needed: Vec<Needed>) -> Needs {
-        let mut needs = Needs::default();
-        for Needed { stage, engine, net } in needed {
-            needs.0.entry(stage).or_default().insert(engine, net);
+    pub fn new(catalogue: &dyn Catalogue) -> Needs {
+        let mut needs = Needs { ids: catalogue.nets().into_iter().map(|row| row.id).collect(), ..Needs::default() };
+        for Needed { stage, engine, net } in catalogue.needed() {
+            needs.needed.entry(stage).or_default().insert(engine, net);
         }
         needs
     }
 
-    pub fn of(&self, stage: &str, engine: &str) -> Option<&NetId> {
-        self.0.get(stage)?.get(engine)
+    /// The net that the step names, or else that of its engine.
+    pub fn of(&self, step: &PlannedStep) -> Option<&NetId> {
+        match step.own_net() {
+            Some(named) => self.ids.get(named),
+            None => self.needed.get(step.stage)?.get(step.engine),
+        }
+    }
+
+    /// The net that the step names, where there is none of this name.
+    pub fn missing<'a>(&self, step: &'a PlannedStep) -> Option<&'a str> {
+        step.own_net().filter(|named| !self.ids.contains(*named))
     }
 }

@@ -10,6 +10,7 @@ use meshkiln_protocol::{
 };
 
 use crate::{
+    catalogue::Catalogue,
     rpc::{Daemon, VERSION},
     system,
 };
@@ -41,6 +42,7 @@ pub fn examine(daemon: &Daemon, watches: &[Watch]) -> DoctorReport {
     checks.extend(inotify(watches));
     checks.extend(watched(watches));
     checks.extend(recipes(daemon));
+    checks.extend(own_nets(daemon));
     checks.push(open_files());
     checks.push(clock(daemon));
     DoctorReport { checks }
@@ -179,6 +181,22 @@ fn recipes(daemon: &Daemon) -> Vec<Check> {
         .collect();
     if checks.is_empty() {
         checks.push(ok("recipes", format!("{}, all sound", list.len())));
+    }
+    checks
+}
+
+/// Nothing to say where the user has none.
+fn own_nets(daemon: &Daemon) -> Vec<Check> {
+    let installed = daemon.pulls.installed();
+    let wrong = installed.problems().iter();
+    let wrong = wrong.map(|p| warning("own network", format!("`{}`: {}", p.id, p.message), p.hint.clone()));
+    let unread = installed.own().iter().filter(|own| !installed.is_here(&own.id)).map(|own| {
+        let found = format!("the files of `{}` have not been read yet, or could not be", own.id);
+        warning("own network", found, format!("meshkiln pull {}", own.id))
+    });
+    let mut checks: Vec<Check> = wrong.chain(unread).collect();
+    if checks.is_empty() && !installed.own().is_empty() {
+        checks.push(ok("own networks", format!("{}, all sound", installed.own().len())));
     }
     checks
 }

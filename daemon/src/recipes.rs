@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use meshkiln_models::recipe::{BUILT_IN, Plan, Recipe, RecipeError};
+use meshkiln_models::recipe::{BUILT_IN, Networks, Plan, Recipe, RecipeError};
 use meshkiln_protocol::recipe::{RecipeInfo, RecipeProblem, RecipeText, RecipeVerdict};
 
 /// What is used when nobody says.
@@ -23,25 +23,26 @@ const MAX_BYTES: u64 = 256 << 10;
 #[derive(Clone)]
 pub struct Recipes {
     folder: PathBuf,
-    has_net: HasNet,
+    nets: Nets,
 }
 
-/// Whether the weights of a network are here: then `auto` may choose the engine that needs it.
-pub type HasNet = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Whether the weights of a network are here, so that `auto` may choose the engine that needs it,
+/// and which engine runs one that is named.
+pub type Nets = Arc<dyn Networks + Send + Sync>;
 
 impl Recipes {
     /// `config` is the user's folder of settings.
-    pub fn new(config: &Path, has_net: HasNet) -> Recipes {
-        Recipes { folder: config.join("recipes"), has_net }
+    pub fn new(config: &Path, nets: Nets) -> Recipes {
+        Recipes { folder: config.join("recipes"), nets }
     }
 
     /// Every engine chosen and every setting spelled out, with what is here.
     pub fn plan(&self, recipe: &Recipe) -> Result<Plan, RecipeError> {
-        recipe.plan(&*self.has_net)
+        recipe.plan_with(&*self.nets)
     }
 
-    pub fn has_net(&self) -> &HasNet {
-        &self.has_net
+    pub fn nets(&self) -> &Nets {
+        &self.nets
     }
 
     /// By name, sorted. One entry a name, the user's where there is one.
@@ -190,7 +191,7 @@ mod tests {
         for (name, text) in files {
             fs::write(config.path().join("recipes").join(name), text).unwrap();
         }
-        let recipes = Recipes::new(config.path(), Arc::new(|_| false));
+        let recipes = Recipes::new(config.path(), Arc::new(|_: &str| false));
         (config, recipes)
     }
 

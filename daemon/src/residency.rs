@@ -41,6 +41,8 @@ pub struct NetPolicy {
     pub reserve_part: f64,
     /// The same part where the device's memory is that of the whole machine.
     pub shared_reserve_part: f64,
+    /// Most that nets may take on a device, weights and work together; `None` for what is free.
+    pub most_bytes: Option<u64>,
     /// A measured peak may be exceeded by this part of itself.
     pub margin: f64,
     /// Memory that was let go has to come back within this time.
@@ -65,6 +67,7 @@ impl Default for NetPolicy {
             reserve_bytes: 512 << 20,
             reserve_part: 0.1,
             shared_reserve_part: 0.25,
+            most_bytes: None,
             margin: 0.1,
             settle: s(5),
             slack_bytes: 512 << 20,
@@ -488,9 +491,12 @@ impl Residency {
         self.measures.worked(device, net, working_bytes);
     }
 
-    /// What was measured is in doubt: by the declared figure again.
-    pub fn forget_measure(&mut self, device: &str, net: &NetId) {
-        self.measures.forget(device, net);
+    /// What was measured is in doubt: by the declared figure again, where that asks for less.
+    pub fn doubt_measure(&mut self, device: &str, net: &NetId) {
+        let declared = self.nets.get(net).map_or(0, |net| net.declared);
+        if self.measures.of(device, net).is_some_and(|measured| declared < measured.peak_bytes()) {
+            self.measures.forget(device, net);
+        }
     }
 
     /// Lets a net go as soon as its device is idle. Says whether it was warm.
@@ -554,7 +560,9 @@ impl Residency {
         let Some(memory) = card.memory else { return if is_warm { u64::MAX } else { self.unmeasured(card, &[]) } };
         let ours_and_free = memory.free_bytes.saturating_add(memory.used_bytes).min(memory.total_bytes);
         let by_the_books = ours_and_free.saturating_sub(card.ledger());
-        memory.free_bytes.min(by_the_books).saturating_sub(self.reserve(device, card))
+        let beside_reserve = memory.free_bytes.min(by_the_books).saturating_sub(self.reserve(device, card));
+        let allowed = self.policy.most_bytes.map_or(u64::MAX, |most| most.saturating_sub(card.held()));
+        beside_reserve.min(allowed)
     }
 
     /// Where memory cannot be told: one net at a time.
@@ -566,8 +574,9 @@ impl Residency {
     fn never(&self, device: &str, card: &Card, net: &str) -> Option<Refused> {
         let memory = card.memory?;
         let pinned = card.warm.iter().filter(|(id, _)| self.nets.get(*id).is_some_and(|net| net.pinned));
-        let taken = self.reserve(device, card) + card.baseline + pinned.map(|(_, warm)| warm.bytes).sum::<u64>();
-        let room_bytes = memory.total_bytes.saturating_sub(taken);
+        let pinned = pinned.map(|(_, warm)| warm.bytes).sum::<u64>();
+        let ours = memory.total_bytes.saturating_sub(self.reserve(device, card) + card.baseline);
+        let room_bytes = ours.min(self.policy.most_bytes.unwrap_or(u64::MAX)).saturating_sub(pinned);
         let need_bytes = self.need(device, net);
         (need_bytes > room_bytes).then_some(Refused::TooLarge { need_bytes, room_bytes })
     }

@@ -20,7 +20,7 @@ use tokio::{
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
-    catalogue::{Catalogue, Installed},
+    catalogue::{Catalogue, Installed, Known},
     collect::Limits,
     deliver::Deliverer,
     events::Hub,
@@ -201,7 +201,8 @@ impl Life {
         };
         let installed = Arc::new(Installed::open(&folders.nets()));
         let catalogue = catalogue_of(&options.device, &installed);
-        let policy = Policy::default();
+        let mut policy = Policy::default();
+        policy.nets.most_bytes = settings.net_memory_mib.map(|mib| mib << 20);
         let queue_limit = policy.live_jobs;
         let config = LoopConfig {
             store,
@@ -222,13 +223,11 @@ impl Life {
         };
         let (handle, main_loop) = main_loop::start(config).map_err(|e| part("the queue")(&e))?;
 
-        let has_net = {
-            let catalogue = catalogue.clone();
-            Arc::new(move |net: &str| catalogue.is_here(net))
-        };
-        let recipes = Recipes::new(&folders.config, has_net);
+        let known = Known { catalogue: catalogue.clone(), installed: installed.clone() };
+        let recipes = Recipes::new(&folders.config, Arc::new(known));
         let teller = handle.clone();
         let pulls = Pulls::new(installed, Arc::new(move |body| teller.note(body)));
+        pulls.take_in_own();
         let table = Table::open(&folders.state.join("watches.sqlite")).map_err(|e| part("the watched folders")(&e))?;
         let find = recipes.clone();
         let (watch, watcher) = watch::service::start(
@@ -236,7 +235,7 @@ impl Life {
             blobs.clone(),
             Box::new(handle.clone()),
             Box::new(move |name| find.base(name)),
-            recipes.has_net().clone(),
+            recipes.nets().clone(),
             watch::watched::Times::default(),
         )
         .map_err(|e| part("the watcher")(&e))?;

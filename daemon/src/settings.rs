@@ -6,6 +6,8 @@ use std::{fs, io, path::Path};
 use serde::Deserialize;
 
 pub const FILE: &str = "daemon.toml";
+/// A pebibyte: more is a slip of the keyboard.
+const MOST_MIB: u64 = 1 << 30;
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +17,9 @@ pub struct Settings {
     /// Pages that may speak to the daemon, compared as whole strings:
     /// `vscode-webview://0k3v1p2n`. They need the token all the same.
     pub origins: Vec<String>,
+    /// Most memory that networks may take on a device, in MiB; whatever is free beside a reserve
+    /// unless given.
+    pub net_memory_mib: Option<u64>,
 }
 
 impl Settings {
@@ -33,6 +38,9 @@ impl Settings {
             let line = before.matches('\n').count() + 1;
             format!("line {line}: {}", e.message())
         })?;
+        if settings.net_memory_mib.is_some_and(|mib| mib > MOST_MIB) {
+            return Err(format!("net_memory_mib is more than {MOST_MIB}"));
+        }
         match settings.origins.iter().find(|origin| origin.contains('*') || !origin.contains("://")) {
             Some(bad) => Err(format!("origin `{bad}` is not a whole origin such as `https://example.org`")),
             None => Ok(settings),
@@ -59,6 +67,8 @@ mod tests {
         );
         assert!(error("origins = [\"*\"]").contains("not a whole origin"));
         assert!(error("origins = [\"vscode-webview://*\"]").contains("not a whole origin"));
+        assert_eq!(Settings::parse("net_memory_mib = 4096").unwrap().net_memory_mib, Some(4096));
+        assert!(error("net_memory_mib = 9999999999999").contains("more than 1073741824"));
         assert!(error("port = 70000").starts_with("line 1:"));
     }
 }

@@ -100,8 +100,15 @@ impl Bench {
     fn start(state: &tempfile::TempDir, queue: &Memory, times: &Times) -> (WatchHandle, std::thread::JoinHandle<()>) {
         let table = Table::open(&state.path().join("watches.sqlite")).unwrap();
         let blobs = BlobStore::open(state.path().join("blobs")).unwrap();
-        start(table, blobs, Box::new(queue.clone()), Box::new(Recipe::built_in), Arc::new(|_| false), times.clone())
-            .unwrap()
+        start(
+            table,
+            blobs,
+            Box::new(queue.clone()),
+            Box::new(Recipe::built_in),
+            Arc::new(|_: &str| false),
+            times.clone(),
+        )
+        .unwrap()
     }
 
     fn restart(&mut self) {

@@ -9,7 +9,7 @@ use std::sync::{
 use crate::{
     error::StageError,
     nets::{Net, Nets, Precision},
-    stage::Settings,
+    stage::{NET, Settings},
 };
 
 /// Set once, from any thread; stages look at it between steps of their work.
@@ -55,11 +55,18 @@ impl StageCx<'_> {
         if self.cancel.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
     }
 
-    /// The network that `N` names, warm, in `precision` or what suits the device best.
+    /// The network of this run, warm, in `precision` or what suits the device best: the one that
+    /// the setting `net` names, or else the one of the catalogue that `N` is.
     pub fn net<N: Net>(&self, precision: Option<Precision>) -> Result<Arc<N>, StageError> {
-        let handle = self.nets.net(N::ID, precision)?;
-        let other = || StageError::internal(format!("network `{}` was loaded as another kind of net", N::ID));
+        let id = self.named_net().unwrap_or(N::ID);
+        let handle = self.nets.net(id, precision)?;
+        let other = || StageError::internal(format!("network `{id}` was loaded as another kind of net"));
         handle.get().ok_or_else(other)
+    }
+
+    /// Id of the network that the setting `net` names.
+    pub fn named_net(&self) -> Option<&str> {
+        self.settings.get(NET)?.as_str()
     }
 
     /// Settings are complete and checked before a stage runs (recipe.rs), so a

@@ -12,6 +12,8 @@
 //! triangles = 2000
 //! ```
 
+mod networks;
+
 use std::{collections::BTreeSet, fmt, ops::Range};
 
 use serde_json::{Value as Json, json};
@@ -22,9 +24,11 @@ use toml::{
 
 use crate::{
     slot::Slot,
-    stage::{self, Engine, STAGES, Settings, Stage},
+    stage::{self, NET, STAGES, Settings, Stage},
     stages,
 };
+
+pub use networks::Networks;
 
 /// Lets the recipe choose the engine: the first one whose weights are here.
 pub const AUTO: &str = "auto";
@@ -201,9 +205,14 @@ impl Recipe {
     }
 
     /// Decides what `auto` and the defaults leave open. `has_net` says whether
-    /// the weights of a network are here.
+    /// the weights of a network are here; networks that steps name are believed.
     pub fn plan(&self, has_net: &dyn Fn(&str) -> bool) -> Result<Plan, RecipeError> {
-        let steps = self.steps.iter().map(|step| step.plan(has_net)).collect::<Result<_, _>>()?;
+        self.plan_with(&has_net)
+    }
+
+    /// The same, and every network that a step names must be one that can be used.
+    pub fn plan_with(&self, nets: &dyn Networks) -> Result<Plan, RecipeError> {
+        let steps = self.steps.iter().map(|step| step.plan(nets)).collect::<Result<_, _>>()?;
         Ok(Plan { recipe: self.name.clone(), steps })
     }
 
@@ -265,18 +274,9 @@ impl Step {
         Ok(())
     }
 
-    fn plan(&self, has_net: &dyn Fn(&str) -> bool) -> Result<PlannedStep, RecipeError> {
+    fn plan(&self, nets: &dyn Networks) -> Result<PlannedStep, RecipeError> {
+        let engine = networks::choose_engine(self, nets)?;
         let stage = find_stage(self.stage);
-        let engine: &'static Engine = if self.engine == AUTO {
-            stage.engines.iter().find(|e| e.net.is_none_or(has_net))
-        } else {
-            stage.engine(&self.engine)
-        }
-        .ok_or_else(|| RecipeError {
-            message: format!("no engine of `{}` can run here", self.stage),
-            hint: "`meshkiln stages` lists engines and the networks they need".to_owned(),
-            at: None,
-        })?;
         let missed = match self.engine == AUTO {
             true => stage.engines.iter().take_while(|e| e.id != engine.id).filter_map(|e| e.net).collect(),
             false => self.missed.clone(),
@@ -354,6 +354,13 @@ impl Plan {
 }
 
 impl PlannedStep {
+    /// The network that this step names in place of its engine's.
+    pub fn own_net(&self) -> Option<&str> {
+        let engine = find_stage(self.stage).engine(self.engine)?;
+        let named = self.settings.get(NET).filter(|_| engine.takes_nets())?.as_str()?;
+        (engine.net != Some(named)).then_some(named)
+    }
+
     fn to_json(&self) -> Json {
         let mut json = json!({ "stage": self.stage, "engine": self.engine, "settings": self.settings });
         if !self.missed.is_empty() {
@@ -386,15 +393,15 @@ fn find_stage(id: &str) -> &'static Stage {
     stage::find(id).unwrap_or_else(|| panic!("step names stage `{id}`, which is not in STAGES"))
 }
 
-fn text_of<'a>(value: &'a Spanned<DeValue>) -> Result<&'a str, RecipeError> {
+pub(crate) fn text_of<'a>(value: &'a Spanned<DeValue>) -> Result<&'a str, RecipeError> {
     value.get_ref().as_str().ok_or_else(|| expected("text in quotes", value))
 }
 
-fn table_of<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, RecipeError> {
+pub(crate) fn table_of<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> Result<&'a DeTable<'i>, RecipeError> {
     value.get_ref().as_table().ok_or_else(|| expected("a table", value))
 }
 
-fn json_of(value: &Spanned<DeValue>) -> Result<Json, RecipeError> {
+pub(crate) fn json_of(value: &Spanned<DeValue>) -> Result<Json, RecipeError> {
     let number = "a number that fits";
     match value.get_ref() {
         DeValue::String(text) => Ok(json!(text)),
@@ -407,7 +414,7 @@ fn json_of(value: &Spanned<DeValue>) -> Result<Json, RecipeError> {
     }
 }
 
-fn expected(what: &str, found: &Spanned<DeValue>) -> RecipeError {
+pub(crate) fn expected(what: &str, found: &Spanned<DeValue>) -> RecipeError {
     RecipeError {
         message: format!("expected {what}, found {}", found.get_ref().type_str()),
         hint: format!("write {what} there"),
@@ -415,7 +422,8 @@ fn expected(what: &str, found: &Spanned<DeValue>) -> RecipeError {
     }
 }
 
-fn unknown<'a>(what: &str, given: &str, valid: impl IntoIterator<Item = &'a str>) -> RecipeError {
+/// An error that names the nearest of `valid`, or all of them.
+pub fn unknown<'a>(what: &str, given: &str, valid: impl IntoIterator<Item = &'a str>) -> RecipeError {
     let valid: Vec<&str> = valid.into_iter().collect();
     let nearest = valid.iter().max_by(|a, b| strsim::jaro_winkler(a, given).total_cmp(&strsim::jaro_winkler(b, given)));
     let hint = match nearest {
@@ -426,14 +434,14 @@ fn unknown<'a>(what: &str, given: &str, valid: impl IntoIterator<Item = &'a str>
 }
 
 impl RecipeError {
-    fn or_at(mut self, at: Option<(usize, usize)>) -> Self {
+    pub(crate) fn or_at(mut self, at: Option<(usize, usize)>) -> Self {
         self.at = self.at.or(at);
         self
     }
 }
 
 /// Line and column of a byte, both from 1, columns in characters.
-fn line_column(text: &str, byte: usize) -> (usize, usize) {
+pub(crate) fn line_column(text: &str, byte: usize) -> (usize, usize) {
     let before = &text[..byte.min(text.len())];
     let line_start = before.rfind('\n').map_or(0, |i| i + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

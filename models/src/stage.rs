@@ -12,6 +12,7 @@ use crate::{
     error::StageError,
     slot::{Asset, Slot, Value},
     stages,
+    weights::own,
 };
 
 /// Complete, checked settings of one stage: every parameter of the stage and of
@@ -40,10 +41,23 @@ pub struct Stage {
 pub struct Engine {
     pub id: &'static str,
     pub doc: &'static str,
-    /// Network it needs, `None` for built-in engines. These run on the CPU worker.
+    /// Network it needs, `None` for built-in engines, which run on the CPU worker, and for those
+    /// that run networks of the user alone.
     pub net: Option<&'static str>,
     /// Parameters only this engine has.
     pub params: &'static [Param],
+}
+
+impl Engine {
+    /// It runs networks that a user names, too.
+    pub fn takes_nets(&self) -> bool {
+        self.params.iter().any(|param| matches!(param.kind, ParamKind::Net { .. }))
+    }
+
+    /// It does nothing until a user names a network.
+    pub fn takes_only_own(&self) -> bool {
+        self.net.is_none() && self.takes_nets()
+    }
 }
 
 pub struct Param {
@@ -55,10 +69,41 @@ pub struct Param {
 }
 
 pub enum ParamKind {
-    Int { default: i64, min: i64, max: i64 },
-    Float { default: f64, min: f64, max: f64 },
-    Flag { default: bool },
-    Choice { default: &'static str, options: &'static [&'static str] },
+    Int {
+        default: i64,
+        min: i64,
+        max: i64,
+    },
+    Float {
+        default: f64,
+        min: f64,
+        max: f64,
+    },
+    Flag {
+        default: bool,
+    },
+    Choice {
+        default: &'static str,
+        options: &'static [&'static str],
+    },
+    /// Id of a network that the engine can run. `default` is the engine's own, empty where it
+    /// runs those of the user alone.
+    Net {
+        default: &'static str,
+    },
+}
+
+/// Id of parameters of kind `Net`.
+pub const NET: &str = "net";
+
+/// For engines that run networks of a user beside the one of the catalogue, `default`.
+pub const fn net_param(default: &'static str) -> Param {
+    Param {
+        id: NET,
+        doc: "Network that does it: the one of the engine, or one of your own.",
+        unit: "",
+        kind: ParamKind::Net { default },
+    }
 }
 
 /// Everything that can be done to an asset in the making, in the order in which
@@ -138,7 +183,7 @@ impl Param {
             ParamKind::Int { default, .. } => json!(default),
             ParamKind::Float { default, .. } => json!(default),
             ParamKind::Flag { default } => json!(default),
-            ParamKind::Choice { default, .. } => json!(default),
+            ParamKind::Choice { default, .. } | ParamKind::Net { default } => json!(default),
         }
     }
 
@@ -165,6 +210,14 @@ impl Param {
                 Some(v) if options.contains(&v) => Ok(value.clone()),
                 _ => wrong(),
             },
+            // Which there are is asked where a recipe is planned.
+            ParamKind::Net { .. } => {
+                if value.as_str().is_some_and(own::is_id) {
+                    Ok(value.clone())
+                } else {
+                    wrong()
+                }
+            }
         }
     }
 
@@ -176,6 +229,7 @@ impl Param {
             ParamKind::Float { min, max, .. } => format!("a number from {min} to {max}{unit}"),
             ParamKind::Flag { .. } => "true or false".to_owned(),
             ParamKind::Choice { options, .. } => format!("one of {}", options.join(", ")),
+            ParamKind::Net { .. } => "the id of a network, in a-z, 0-9 and -".to_owned(),
         }
     }
 }

@@ -73,9 +73,12 @@ pub struct Net {
     /// Why it could not be loaded the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Only in `net.list`.
+    /// Only in `net.list`, and of the catalogue's alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<NetAbout>,
+    /// It is the user's own. Only in `net.list`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnNet>,
     /// Its weights are being fetched. Only in `net.list`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Pull>,
@@ -177,6 +180,24 @@ pub struct NetAbout {
     pub engines: Vec<String>,
     /// A good choice for this machine.
     pub recommended: bool,
+}
+
+/// What the manifest of a user's own net says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnNet {
+    pub folder: String,
+    /// What runs it: `triposr`, `torchscript`. Absent where the manifest is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Of the weights, as the user states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// How it is asked for: `reconstruct.net=ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<String>,
+    /// What to do about `problem`, where the manifest is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

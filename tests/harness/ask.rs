@@ -17,7 +17,7 @@ use meshkiln_protocol::{
     },
 };
 
-use crate::{Daemon, until};
+use crate::{CallError, Daemon, until};
 
 /// Longest wait for anything that should take a moment: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +25,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 impl Daemon {
     pub fn submit(&self, params: &SubmitParams) -> Job {
         self.call::<Submit>(params)
+    }
+
+    pub fn submit_refused(&self, params: &SubmitParams) -> CallError {
+        self.try_call::<Submit>(params).expect_err("it was taken")
     }
 
     pub fn refire(&self, asset: &Path, set: &[&str]) -> Job {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod ask;
+pub mod nets;
 pub mod system;
 pub mod tmux;
 

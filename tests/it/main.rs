@@ -10,6 +10,7 @@ mod full_disk;
 mod kill_loop;
 mod meshes;
 mod names;
+mod nets;
 mod poison;
 mod repo;
 mod restart;

@@ -62,7 +62,12 @@ impl Settle {
 impl Card {
     /// What our worker should use, by what it said about each load.
     pub fn ledger(&self) -> u64 {
-        self.baseline + self.warm.values().map(|warm| warm.bytes).sum::<u64>()
+        self.baseline + self.held()
+    }
+
+    /// By nets.
+    pub fn held(&self) -> u64 {
+        self.warm.values().map(|warm| warm.bytes).sum()
     }
 }
 

@@ -10,8 +10,14 @@ fn memory(used: u64, free: u64) -> Option<DeviceMemory> {
 
 /// 10 GB, 1 of them in reserve; `a` 4, `b` 4, `c` 8.
 fn books() -> (Residency, Instant) {
+    books_within(None)
+}
+
+/// The same where nets may take so many GB together.
+fn books_within(most: Option<u64>) -> (Residency, Instant) {
     let row = |(id, gb): (&str, u64)| NetRow { id: id.into(), doc: String::new(), declared_bytes: gb * GB };
-    let policy = NetPolicy { reserve_bytes: GB, reserve_part: 0.0, margin: 0.0, ..NetPolicy::default() };
+    let most_bytes = most.map(|gb| gb * GB);
+    let policy = NetPolicy { reserve_bytes: GB, reserve_part: 0.0, margin: 0.0, most_bytes, ..NetPolicy::default() };
     let rows = [("a", 4), ("b", 4), ("c", 8)].map(row).into();
     let mut books = Residency::new(policy, rows, vec!["gpu".to_owned()], Measures::default());
     books.ready("gpu", memory(0, 10));
@@ -102,6 +108,27 @@ fn measures_rise_at_once_fall_slowly_and_are_dropped_when_they_lock_a_net_out() 
     books.ready("gpu", memory(0, 10));
     let refused = Refused::TooLarge { need_bytes: 64 * GB, room_bytes: 9 * GB };
     assert_eq!(books.towards("gpu", "a", now), Step::Refuse(refused));
-    books.forget_measure("gpu", &"a".into());
+    books.doubt_measure("gpu", &"a".into());
     assert_eq!(books.towards("gpu", "a", now), Step::Load);
+}
+
+#[test]
+fn a_measure_below_what_is_declared_is_kept_when_there_is_no_room() {
+    let (mut books, now) = books();
+    load(&mut books, "c", 1, 2, memory(2, 8), now);
+    books.doubt_measure("gpu", &"c".into());
+    assert_eq!(books.need("gpu", "c"), 2 * GB);
+}
+
+#[test]
+fn nets_take_no_more_than_they_may() {
+    let (mut books, now) = books_within(Some(6));
+    let refused = Refused::TooLarge { need_bytes: 8 * GB, room_bytes: 6 * GB };
+    assert_eq!(books.towards("gpu", "c", now), Step::Refuse(refused));
+    load(&mut books, "a", 1, 4, memory(4, 6), now);
+    // 5 are free beside the reserve, 2 of them for nets.
+    assert_eq!(books.cost("gpu", "b"), Cost::Swap(vec!["a".into()]));
+    books.net_mut("a").unwrap().pinned = true;
+    let refused = Refused::TooLarge { need_bytes: 4 * GB, room_bytes: 2 * GB };
+    assert_eq!(books.towards("gpu", "b", now), Step::Refuse(refused));
 }

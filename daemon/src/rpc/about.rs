@@ -19,6 +19,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Daemon, VERSION, convert::CallError, limits, methods::blocking};
 use crate::{
+    catalogue::Installed,
     doctor,
     main_loop::{Answer, Call},
     recipes, system,
@@ -103,8 +104,8 @@ pub async fn recipe_validate(daemon: Arc<Daemon>, params: RecipeValidateParams) 
     blocking(move || Ok(daemon.recipes.validate(&params.text))).await
 }
 
-pub async fn stage_list(_: Arc<Daemon>, _: NoParams) -> Result<StageList, CallError> {
-    Ok(StageList { stages: STAGES.iter().map(stage_info).collect() })
+pub async fn stage_list(daemon: Arc<Daemon>, _: NoParams) -> Result<StageList, CallError> {
+    Ok(StageList { stages: STAGES.iter().map(|stage| stage_info(stage, daemon.pulls.installed())).collect() })
 }
 
 pub fn register_discover(module: &mut RpcModule<Daemon>) {
@@ -124,7 +125,8 @@ fn folders(daemon: &Daemon) -> Vec<Folder> {
         .into()
 }
 
-fn stage_info(stage: &stage::Stage) -> StageInfo {
+fn stage_info(stage: &stage::Stage, installed: &Installed) -> StageInfo {
+    let nets = |engine: &str| installed.fitting(stage.id, engine);
     let slots = |slots: &[meshkiln_models::slot::Slot]| slots.iter().map(|slot| slot.id().to_owned()).collect();
     StageInfo {
         id: stage.id.to_owned(),
@@ -140,14 +142,15 @@ fn stage_info(stage: &stage::Stage) -> StageInfo {
                 id: engine.id.to_owned(),
                 doc: engine.doc.to_owned(),
                 net: engine.net.map(str::to_owned),
-                params: engine.params.iter().map(param_info).collect(),
+                params: engine.params.iter().map(|param| param_info(param, &nets(engine.id))).collect(),
             })
             .collect(),
-        params: stage.params.iter().map(param_info).collect(),
+        params: stage.params.iter().map(|param| param_info(param, &[])).collect(),
     }
 }
 
-fn param_info(param: &Param) -> ParamInfo {
+/// `nets` are those that may be named.
+fn param_info(param: &Param, nets: &[String]) -> ParamInfo {
     ParamInfo {
         id: param.id.to_owned(),
         doc: param.doc.to_owned(),
@@ -160,6 +163,7 @@ fn param_info(param: &Param) -> ParamInfo {
             ParamKind::Choice { options, .. } => {
                 ParamKindInfo::Choice { options: options.iter().map(|option| (*option).to_owned()).collect() }
             }
+            ParamKind::Net { .. } => ParamKindInfo::Choice { options: nets.to_vec() },
         },
     }
 }

@@ -153,6 +153,7 @@ mod tests {
             load_ms: None,
             problem: None,
             about: None,
+            own: None,
             pull: None,
         };
         let mut view = View { devices: vec![device], nets: vec![net], ..View::default() };

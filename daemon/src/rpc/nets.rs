@@ -1,15 +1,18 @@
 //! `net.*`, and the devices given away and taken back.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use meshkiln_models::weights::catalogue::{self, Need, Used};
+use meshkiln_models::weights::{
+    catalogue::{self, Need, Used},
+    own::{Own, Problem},
+};
 use meshkiln_protocol::{
     api::NoParams,
     daemon::Status,
     error::ErrorKind,
     net::{
-        Guide, GuideParams, Net, NetAbout, NetFile, NetIdParams, NetList, NetPullParams, NetState, NetWarmParams, Pull,
-        Tool, YieldParams,
+        Guide, GuideParams, KeepAlive, Net, NetAbout, NetFile, NetIdParams, NetList, NetPullParams, NetState,
+        NetWarmParams, OwnNet, Pull, Tool, YieldParams,
     },
 };
 
@@ -24,12 +27,60 @@ use crate::main_loop::{Answer, Call};
 pub async fn list(daemon: Arc<Daemon>, _: NoParams) -> Result<NetList, CallError> {
     let view = daemon.backend.view();
     let memory = view.devices.iter().filter_map(|device| device.memory).map(|memory| memory.total_bytes).max();
-    let told = |net: &Net| Net {
-        about: catalogue::find(&net.id).map(|net| describe(net, memory)),
-        pull: daemon.pulls.of(&net.id),
-        ..net.clone()
+    let installed = daemon.pulls.installed();
+    let told = |net: &Net| {
+        let (own, pull) = (installed.find_own(&net.id), daemon.pulls.of(&net.id));
+        let unread = own.is_some() && pull.is_none() && !net.is_here();
+        let unread = unread.then(|| format!("its files could not be read; `meshkiln pull {}` says why", net.id));
+        Net {
+            problem: net.problem.clone().or(unread),
+            about: catalogue::find(&net.id).map(|net| describe(net, memory)),
+            own: own.map(own_net),
+            pull,
+            ..net.clone()
+        }
     };
-    Ok(NetList { nets: view.nets.iter().map(told).collect() })
+    let broken = installed.problems().iter().map(|problem| broken_net(problem, installed.root()));
+    Ok(NetList { nets: view.nets.iter().map(told).chain(broken).collect() })
+}
+
+fn own_net(own: &Own) -> OwnNet {
+    OwnNet {
+        folder: own.folder.display().to_string(),
+        kind: Some(own.kind_id().to_owned()),
+        license: own.license.clone(),
+        used_by: Some(format!("{}.net={}", own.runs().stage, own.id)),
+        hint: None,
+    }
+}
+
+/// A folder of the user that is no net, among those that are.
+fn broken_net(problem: &Problem, root: &Path) -> Net {
+    Net {
+        id: problem.id.clone(),
+        doc: "A network of your own that cannot be used.".to_owned(),
+        state: NetState::Absent,
+        device: None,
+        in_use: false,
+        declared_bytes: 0,
+        resident_bytes: None,
+        peak_bytes: None,
+        keep_alive: KeepAlive::Ms(0),
+        pinned: false,
+        expires_in_ms: None,
+        loads: 0,
+        load_ms: None,
+        problem: Some(problem.message.clone()),
+        about: None,
+        own: Some(OwnNet {
+            folder: root.join(&problem.id).display().to_string(),
+            kind: None,
+            license: None,
+            used_by: None,
+            hint: Some(problem.hint.clone()),
+        }),
+        pull: None,
+    }
 }
 
 pub async fn guide(daemon: Arc<Daemon>, params: GuideParams) -> Result<Guide, CallError> {
@@ -67,6 +118,17 @@ pub async fn pull(daemon: Arc<Daemon>, params: NetPullParams) -> Result<Pull, Ca
     if let Some(folder) = from.as_deref().filter(|folder| !folder.is_dir()) {
         let message = format!("`from`: {} is no folder", folder.display());
         return Err(convert::invalid(message, "name the folder that holds the published files"));
+    }
+    if let Some(problem) = daemon.pulls.installed().problem(&params.id) {
+        return Err(convert::invalid(format!("`{}`: {}", params.id, problem.message), problem.hint.clone()));
+    }
+    if daemon.pulls.installed().find_own(&params.id).is_some() {
+        if from.is_some() {
+            let message = format!("`from`: `{}` is your own, its files are where they are", params.id);
+            return Err(convert::invalid(message, "leave `from` out"));
+        }
+        // What is in memory is of the files as they were.
+        change(&daemon, &params.id, Call::ReleaseNet(params.id.clone())).await?;
     }
     let started = daemon.pulls.start(&params.id, from.as_deref()).map_err(|e| {
         convert::refused(ErrorKind::Busy, format!("no thread can be started: {e}"), "close other programs, then retry")
@@ -119,6 +181,11 @@ pub async fn stop(daemon: Arc<Daemon>, params: NetIdParams) -> Result<Net, CallE
 
 /// From memory first, then from the disk.
 pub async fn remove(daemon: Arc<Daemon>, params: NetIdParams) -> Result<Net, CallError> {
+    if let Some(own) = daemon.pulls.installed().find_own(&params.id) {
+        let message = format!("`{}` is your own: Meshkiln did not fetch it and does not delete it", params.id);
+        let hint = format!("delete {} yourself, then restart the daemon", own.folder.display());
+        return Err(convert::invalid(message, hint));
+    }
     let released = change(&daemon, &params.id, Call::ReleaseNet(params.id.clone())).await?;
     let (catalogue, id) = (daemon.catalogue.clone(), params.id);
     blocking(move || {

@@ -255,7 +255,7 @@ impl State {
             ready: Ready::new(setup.policy.rules()),
             rng: fastrand::Rng::with_seed(setup.seed),
             workers: setup.devices.all().map(|device| (device.clone(), Worker::new(time.now))).collect(),
-            needs: Needs::new(setup.catalogue.needed()),
+            needs: Needs::new(&*setup.catalogue),
             residency: Residency::new(
                 setup.policy.nets.clone(),
                 setup.catalogue.nets(),

@@ -312,6 +312,7 @@ impl State {
             load_ms: net.load_ms,
             problem: net.problem.clone(),
             about: None,
+            own: None,
             pull: None,
         })
     }
@@ -379,8 +380,8 @@ impl State {
         let error = match refused {
             Refused::TooLarge { need_bytes, room_bytes } => {
                 let (need, room) = (gigabytes(need_bytes), gigabytes(room_bytes));
-                // By a measure that may be wrong; the next job goes by the declared figure.
-                self.residency.forget_measure(device, net);
+                // By a measure that may be wrong.
+                self.residency.doubt_measure(device, net);
                 out_of_memory(
                     format!("`{net}` needs {need}, and `{device}` has {room} for nets"),
                     "choose another engine, or unpin other nets with `meshkiln stop NET`",

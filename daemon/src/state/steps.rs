@@ -177,8 +177,18 @@ impl State {
 
     /// What this step of its plan needs.
     pub(super) fn net_of(&self, job: &Job, step: usize) -> Option<&NetId> {
-        let step = job.plan.steps().get(step)?;
-        self.needs.of(step.stage, step.engine)
+        self.needs.of(job.plan.steps().get(step)?)
+    }
+
+    /// The nets of its plan as its asset names them: with what their weights may be used for.
+    fn nets_of(&self, job: &Job) -> Json {
+        let catalogue = &self.setup.catalogue;
+        let mut named: Vec<&NetId> = job.plan.steps().iter().filter_map(|step| self.needs.of(step)).collect();
+        named.sort_unstable();
+        named.dedup();
+        let of =
+            |net: &NetId| json!({ "id": **net, "license": catalogue.license(net), "sha256": catalogue.weights(net) });
+        named.into_iter().map(of).collect()
     }
 
     /// The first net that this step or one after it needs.
@@ -316,12 +326,22 @@ impl State {
     fn need(&self, job: &Job, active: &Active) -> Result<Need, JobError> {
         let step = &job.plan.steps()[active.next_step];
         let stage = find_stage(step);
+        if let Some(net) = self.needs.missing(step) {
+            return Err(JobError {
+                kind: ErrorKind::WeightsMissing,
+                stage: Some(step.stage.to_owned()),
+                message: format!("there is no network `{net}` any more"),
+                hint: "put its folder back and restart the daemon; `meshkiln nets` lists what is there".to_owned(),
+                retryable: false,
+            });
+        }
         let mut read = BTreeMap::new();
         let mut inputs = BTreeMap::new();
         let mut inline = BTreeMap::new();
         for slot in stage.sees() {
             if slot == Slot::Provenance {
-                let value = provenance(&self.setup.generator, &job.name, &job.source_sha256, &job.plan.plan);
+                let mut value = provenance(&self.setup.generator, &job.name, &job.source_sha256, &job.plan.plan);
+                value["nets"] = self.nets_of(job);
                 read.insert(slot, sha256_hex(value.to_string().as_bytes()));
                 inline.insert(slot.id().to_owned(), value);
                 continue;

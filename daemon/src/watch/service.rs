@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     main_loop::{Refusal, Submission},
-    recipes::HasNet,
+    recipes::Nets,
     store::blobs::{BlobStore, Digest},
 };
 
@@ -53,7 +53,7 @@ struct Service {
     blobs: BlobStore,
     queue: Box<dyn Queue>,
     find: FindRecipe,
-    has_net: HasNet,
+    nets: Nets,
     times: Times,
     watches: BTreeMap<WatchId, Watched>,
 }
@@ -64,12 +64,12 @@ pub fn start(
     blobs: BlobStore,
     queue: Box<dyn Queue>,
     find: FindRecipe,
-    has_net: HasNet,
+    nets: Nets,
     times: Times,
 ) -> io::Result<(WatchHandle, JoinHandle<()>)> {
     let (sender, inbox) = sync_channel(INBOX);
     let handle = WatchHandle::new(sender.clone());
-    let mut service = Service { inbox, sender, table, blobs, queue, find, has_net, times, watches: BTreeMap::new() };
+    let mut service = Service { inbox, sender, table, blobs, queue, find, nets, times, watches: BTreeMap::new() };
     let thread = thread::Builder::new().name("watch".to_owned()).spawn(move || {
         match service.table.watches() {
             Ok(rows) => rows.into_iter().for_each(|row| service.open(row)),
@@ -286,9 +286,10 @@ impl Service {
         }
         let mut planned: Vec<(PathBuf, Known, Submission)> = Vec::with_capacity(contents.len());
         for (rel, stat, generation, bytes) in &contents {
-            let plan = match watched.plan_for(rel, &self.find, &*self.has_net) {
+            let plan = match watched.plan_for(rel, &self.find, &*self.nets) {
                 Ok(plan) => plan,
-                Err(_) => {
+                Err(e) => {
+                    watched.complain(rel, format!("is not fired: {e}; it is tried again"));
                     watched.reconciler.postpone(rel, Instant::now());
                     continue;
                 }

@@ -12,7 +12,7 @@ use std::{
 use meshkiln_models::{
     export::ownership,
     image::{complete, decode::MAX_FILE_BYTES},
-    recipe::Plan,
+    recipe::{Networks, Plan},
 };
 use meshkiln_protocol::{
     UnixMs,
@@ -293,7 +293,7 @@ impl Watched {
             self.complain(rel, format!("has {} bytes, more than {MAX_FILE_BYTES}: not fired", stat.bytes));
             return (stat, Found::Refused, Vec::new());
         }
-        if self.plan_for(rel, find, &|_| false).is_err() {
+        if self.plan_for(rel, find, &|_: &str| false).is_err() {
             return (stat, Found::Later, Vec::new());
         }
         let mut bytes = Vec::with_capacity(stat.bytes as usize);
@@ -318,14 +318,9 @@ impl Watched {
         (stat, found, bytes)
     }
 
-    pub(super) fn plan_for(
-        &self,
-        rel: &Path,
-        find: &FindRecipe,
-        has_net: &dyn Fn(&str) -> bool,
-    ) -> Result<Plan, String> {
+    pub(super) fn plan_for(&self, rel: &Path, find: &FindRecipe, nets: &dyn Networks) -> Result<Plan, String> {
         let recipe = self.rules.recipe_for(rel, &self.row.recipe, find)?;
-        recipe.plan(has_net).map_err(|e| e.to_string())
+        recipe.plan_with(nets).map_err(|e| e.to_string())
     }
 
     /// The place of the picture's asset, from now on its own.
@@ -345,7 +340,7 @@ impl Watched {
     }
 
     /// One line a file, however often it is tried.
-    fn complain(&mut self, rel: &Path, what: String) {
+    pub(super) fn complain(&mut self, rel: &Path, what: String) {
         if self.complaints.get(rel) != Some(&what) {
             tracing::warn!("{}: {what}", self.row.path.join(rel).display());
             self.note(rel, &what);

@@ -204,6 +204,8 @@ fn run_stages(runner: &mut dyn Runner, work: Receiver<Work>, pipe: &Pipe, tokens
 
 fn load_one(runner: &mut dyn Runner, load: u64, net: &str, pipe: &Pipe) -> Report {
     let started = Instant::now();
+    // What earlier work left behind would go meanwhile and be taken off what the net holds.
+    process::give_memory_back();
     let measuring = Measuring::begin(&*pipe.gauge);
     let result = catch_unwind(AssertUnwindSafe(|| runner.load(load, net))).unwrap_or_else(|panic| {
         runner.unload(load, net);

@@ -1,8 +1,9 @@
-//! Memory of a device as its worker sees it: the machine's for the CPU; a GPU's
-//! comes from its driver, and the build that has one adds its gauge here.
+//! Memory of a device as its worker sees it: the machine's for the CPU, the driver's word for a GPU.
 
 use std::sync::Arc;
 
+#[cfg(feature = "cuda")]
+use meshkiln_models::nets::cuda_memory::CudaMemory;
 use meshkiln_protocol::net::DeviceMemory;
 
 use super::process;
@@ -19,9 +20,40 @@ pub trait Gauge: Send + Sync {
     fn peak_used_bytes(&self) -> u64;
 }
 
-/// The gauge of a real device.
-pub fn gauge(_device: &str) -> Arc<dyn Gauge> {
+/// The gauge of a real device. Of one that does not open, the machine's: whoever uses it will say
+/// what is wrong with it.
+pub fn gauge(device: &str) -> Arc<dyn Gauge> {
+    #[cfg(feature = "cuda")]
+    if let Some(Ok(memory)) = cuda_ordinal(device).map(CudaMemory::open) {
+        return Arc::new(memory);
+    }
+    tracing::debug!("memory of {device} is that of the machine");
     Arc::new(Machine)
+}
+
+/// `1` of `cuda:1`, `0` of `cuda`.
+#[cfg(feature = "cuda")]
+fn cuda_ordinal(device: &str) -> Option<usize> {
+    let (kind, ordinal) = device.split_once(':').unwrap_or((device, "0"));
+    (kind == "cuda").then(|| ordinal.parse().ok())?
+}
+
+#[cfg(feature = "cuda")]
+impl Gauge for CudaMemory {
+    fn read(&self) -> Option<DeviceMemory> {
+        let (free_bytes, total_bytes) = self.card().ok()?;
+        Some(DeviceMemory { used_bytes: self.held_bytes().ok()?, free_bytes, total_bytes })
+    }
+
+    fn reset_peak(&self) {
+        if let Err(e) = CudaMemory::reset_peak(self) {
+            tracing::warn!("the GPU's driver does not forget its peak: {e}");
+        }
+    }
+
+    fn peak_used_bytes(&self) -> u64 {
+        self.peak_bytes().unwrap_or(0)
+    }
 }
 
 /// Memory of the machine, or of the container around this process.

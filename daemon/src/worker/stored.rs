@@ -42,8 +42,8 @@ impl Stored {
 impl NetStore for Stored {
     fn load(&mut self, net: &str) -> Result<Box<dyn Any + Send>, Failure> {
         let failure = |kind, error: StageError| Failure { kind, message: error.message, hint: error.hint };
-        if !installed::is_here(net, &self.root) {
-            return Err(failure(FailureKind::WeightsMissing, installed::not_here(net)));
+        if let Some(error) = installed::absence(net, &self.root) {
+            return Err(failure(FailureKind::WeightsMissing, error));
         }
         let handle = installed::load(net, &self.root, &self.compute).map_err(|e| failure(kind(&e), e))?;
         Ok(Box::new(Warm { handle, precision: self.compute.precision }))
@@ -59,7 +59,9 @@ impl NetStore for Stored {
 fn kind(error: &StageError) -> FailureKind {
     let text = error.message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if error.kind != StageErrorKind::Internal {
+    if error.kind == StageErrorKind::Unsupported {
+        FailureKind::Unsupported
+    } else if error.kind != StageErrorKind::Internal {
         FailureKind::WeightsDamaged
     } else if says(&["out of memory", "out_of_memory", "memoryallocation"]) {
         FailureKind::OutOfMemory

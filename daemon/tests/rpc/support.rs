@@ -78,7 +78,7 @@ impl TestServer {
             blobs: BlobStore::open(folders.cache.join("blobs")).unwrap(),
             watch: fake_watcher(),
             hub,
-            recipes: Recipes::new(&folders.config, Arc::new(|_| false)),
+            recipes: Recipes::new(&folders.config, Arc::new(|_: &str| false)),
             catalogue: Arc::new(Listed::default()),
             pulls: Pulls::new(Arc::new(Installed::open(&folders.nets())), Arc::new(|_| {})),
             views: Views::default(),

@@ -20,7 +20,8 @@ pub fn provenance(generator: &str, name: &str, source_sha256: &str, plan: &Plan)
         "source_sha256": source_sha256,
         "plan": plan.to_json(),
         "stage_versions": versions,
-        // Networks that took part, with version and licence; built-in engines use none.
+        // Networks that took part, with licence and sums of their weights, are added by whoever runs
+        // them; built-in engines use none.
         "nets": [],
         // No built-in engine draws random numbers.
         "seed": 0,

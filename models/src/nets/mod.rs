@@ -13,8 +13,11 @@ pub mod checkpoint;
 pub mod compute;
 #[cfg(feature = "flash-attn")]
 mod cuda;
+#[cfg(feature = "cuda")]
+pub mod cuda_memory;
 pub mod installed;
 pub mod synthetic;
+pub mod torchscript;
 pub mod triposr;
 
 use std::{any::Any, sync::Arc};
@@ -47,7 +50,7 @@ pub struct Loader {
 
 impl Loader {
     const fn of<N: Net>() -> Loader {
-        Loader { id: N::ID, load: |config, vars| Ok(NetHandle { id: N::ID, net: Arc::new(N::load(config, vars)?) }) }
+        Loader { id: N::ID, load: |config, vars| Ok(NetHandle::new(N::ID, N::load(config, vars)?)) }
     }
 
     pub fn find(id: &str) -> Option<&'static Loader> {
@@ -73,8 +76,13 @@ pub struct NetHandle {
 }
 
 impl NetHandle {
+    /// `id` is that of the kind of net.
+    pub fn new(id: &'static str, net: impl Any + Send + Sync) -> NetHandle {
+        NetHandle { id, net: Arc::new(net) }
+    }
+
     /// `None` when it is another kind of net.
-    pub fn get<N: Net>(&self) -> Option<Arc<N>> {
+    pub fn get<N: Any + Send + Sync>(&self) -> Option<Arc<N>> {
         self.net.clone().downcast().ok()
     }
 }

@@ -16,8 +16,9 @@ use crate::{
         oklab,
         plane::{Plane, fit, shrink, shrink_rgb},
     },
+    nets::torchscript,
     slot::{Asset, Slot},
-    stage::{Engine, Param, ParamKind, Stage},
+    stage::{Engine, Param, ParamKind, Stage, net_param},
 };
 
 pub const STAGE: Stage = Stage {
@@ -28,17 +29,25 @@ pub const STAGE: Stage = Stage {
     may_read: &[],
     writes: &[Slot::Cutout],
     may_write: &[],
-    engines: &[Engine {
-        id: "classic",
-        doc: "Background model from the border, graph cut, guided filter; the picture's own alpha when it has one.",
-        net: None,
-        params: &[Param {
-            id: "working-side",
-            doc: "Longer side at which the object is found; its edge is refined at the picture's full size.",
-            unit: "px",
-            kind: ParamKind::Int { default: 320, min: 128, max: 1024 },
-        }],
-    }],
+    engines: &[
+        Engine {
+            id: "classic",
+            doc: "Background model from the border, graph cut, guided filter; the picture's own alpha when it has one.",
+            net: None,
+            params: &[Param {
+                id: "working-side",
+                doc: "Longer side at which the object is found; its edge is refined at the picture's full size.",
+                unit: "px",
+                kind: ParamKind::Int { default: 320, min: 128, max: 1024 },
+            }],
+        },
+        Engine {
+            id: torchscript::ENGINE,
+            doc: "A TorchScript module of your own that says how opaque the picture is where.",
+            net: None,
+            params: &[net_param("")],
+        },
+    ],
     params: &[Param {
         id: "use-alpha",
         doc: "Take the picture's own alpha when it tells an object from its background.",
@@ -71,6 +80,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     cx.step(0, N_STEPS)?;
     let alpha = if cx.flag("use-alpha") && given_alpha::is_real(&image) {
         given_alpha::cleaned(&image)
+    } else if cx.engine == torchscript::ENGINE {
+        by_module(cx, asset)?
     } else {
         classic(cx, &image)?
     };
@@ -118,6 +129,17 @@ fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
     let mask = keep_object(&segmentation.labels, &keep);
     cx.step(9, N_STEPS)?;
     Ok(matte(image, &rgb, &mask))
+}
+
+/// What the module says of the cutout, at the size of the picture.
+fn by_module(cx: &StageCx, asset: &Asset) -> Result<Plane<u8>, StageError> {
+    let made = torchscript::run(cx, asset)?;
+    let alpha = made.into_iter().find(|(slot, _)| *slot == Slot::Cutout).map(|(_, alpha)| alpha);
+    let alpha = alpha.ok_or_else(|| StageError::internal("the module makes no cutout"))?;
+    let (width, height) = asset.image(Slot::Image)?.dimensions();
+    let alpha = torchscript::resized(&alpha, width as usize, height as usize).map(|v| (v * 255.0).round() as u8);
+    // Under half there is nothing that anybody would call an object.
+    if alpha.data.iter().all(|v| *v < 128) { Err(no_object()) } else { Ok(alpha) }
 }
 
 fn no_object() -> StageError {

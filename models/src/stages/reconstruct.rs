@@ -15,7 +15,7 @@ use crate::{
         triposr::{TripoSr, preprocess},
     },
     slot::{Asset, Slot, Value},
-    stage::{Engine, Param, ParamKind, Stage},
+    stage::{Engine, Param, ParamKind, Stage, net_param},
     stages::quality::{self, Quality},
 };
 
@@ -32,7 +32,7 @@ pub const STAGE: Stage = Stage {
             id: "triposr",
             doc: "The whole object from one picture, its back imagined, as a field of density and colour.",
             net: Some("triposr"),
-            params: &[quality::PARAM, quality::PRECISION],
+            params: &[quality::PARAM, quality::PRECISION, net_param("triposr")],
         },
         Engine {
             id: "inflate",

@@ -63,8 +63,11 @@ impl Weights {
         let io = |error: std::io::Error| WeightsError::io(path.display(), &error);
         let file = File::open(path).map_err(io)?;
         // SAFETY: weights files are written under another name and renamed when
-        // they are complete; nothing writes to one that has its final name, and
-        // replacing or removing it leaves this mapping on the old file.
+        // they are complete; nothing of ours writes to one that has its final name, and
+        // replacing or removing it leaves this mapping on the old file. A user who writes
+        // into a file of their own while it is loaded gets numbers of both, or ends the
+        // worker where the file got shorter; every value is a valid f32, and headers were
+        // checked before.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Self::new(Bytes::Mapped(map), path)
     }

@@ -9,7 +9,7 @@ use std::{
 use meshkiln_protocol::{
     api::{DaemonStatus, NetGuide, NetListAll, NetRemove, NetStop, NetWarm, NoParams, QueueResume, TakeBack, Yield},
     daemon::Status,
-    net::{GuideParams, KeepAlive, Net, NetIdParams, NetState, NetWarmParams, YieldParams},
+    net::{GuideParams, KeepAlive, Net, NetIdParams, NetState, NetWarmParams, OwnNet, YieldParams},
 };
 use serde_json::json;
 
@@ -55,6 +55,9 @@ fn print_about(net: &Net) -> Outcome {
     });
     show::line(format!("{}  ({}{})", net.id, state(net), pulling.unwrap_or_default()))?;
     show::line(format!("  {}", net.doc))?;
+    if let Some(own) = &net.own {
+        print_own(net, own)?;
+    }
     let Some(about) = &net.about else { return Ok(()) };
     let bytes: u64 = about.files.iter().filter_map(|file| file.bytes).sum();
     let unknown = about.files.iter().filter(|file| file.sha256.is_none()).count();
@@ -73,6 +76,21 @@ fn print_about(net: &Net) -> Outcome {
     show::line(format!("  memory {}, {cpu}{fit}; used by {}", about.memory_class, about.engines.join(", ")))?;
     show::line(format!("  {} {}", about.speed, about.quality))?;
     show::line(format!("  licence {}: {}", about.license, about.license_says))
+}
+
+fn print_own(net: &Net, own: &OwnNet) -> Outcome {
+    let used_by = own.used_by.as_ref().map(|used_by| format!("; asked for with -s {used_by}")).unwrap_or_default();
+    show::line(format!("  yours, in {}{used_by}", own.folder))?;
+    if let Some(problem) = &net.problem {
+        show::line(format!("  {problem}"))?;
+    }
+    match (&own.hint, &own.kind) {
+        (Some(hint), _) => show::line(format!("  hint: {hint}")),
+        (None, Some(kind)) => {
+            show::line(format!("  run by {kind}; licence {}", own.license.as_deref().unwrap_or("not stated")))
+        }
+        (None, None) => Ok(()),
+    }
 }
 
 pub fn ps(json: bool) -> Outcome {

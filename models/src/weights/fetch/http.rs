@@ -9,7 +9,10 @@
 
 use std::{
     io::Read,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -18,6 +21,7 @@ use core::time::Duration;
 use ureq::{
     Agent, Body,
     http::{HeaderMap, Response, header},
+    tls::{Certificate, RootCerts, TlsConfig},
 };
 
 use super::{
@@ -58,6 +62,26 @@ struct Announced {
     hub_sha256: Option<String>,
 }
 
+/// Whose certificates count: those that this machine trusts, a studio's own among them, or where it
+/// has none, as in a bare container, those that come with this program.
+fn trusted() -> RootCerts {
+    static MACHINE: LazyLock<Arc<Vec<Certificate<'static>>>> = LazyLock::new(|| {
+        let found = rustls_native_certs::load_native_certs();
+        found.errors.iter().for_each(|e| tracing::debug!("a certificate cannot be read: {e}"));
+        Arc::new(found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
+    });
+    if MACHINE.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(MACHINE.clone()) }
+}
+
+/// What went wrong, and what to do where that is known.
+fn told(error: &ureq::Error) -> String {
+    let text = error.to_string();
+    match text.contains("UnknownIssuer") {
+        true => format!("{text}; if your network signs its own certificates, name its root in SSL_CERT_FILE"),
+        false => text,
+    }
+}
+
 impl<'a> Client<'a> {
     pub fn new(base: &str, how: &'a Pull<'a>) -> Result<Self> {
         let base = Address::base(base)?;
@@ -68,6 +92,7 @@ impl<'a> Client<'a> {
             .timeout_connect(Some(how.stall))
             .timeout_per_read(Some(how.stall))
             .timeout_per_write(Some(how.stall))
+            .tls_config(TlsConfig::builder().root_certs(trusted()).build())
             .user_agent(concat!("meshkiln/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity");
         if base.is_local() {
@@ -201,7 +226,7 @@ impl<'a> Client<'a> {
                     request = request.header(header::IF_RANGE, etag);
                 }
             }
-            let failed = |error: ureq::Error| WeightsError::Network { url: at.shown(), what: error.to_string() };
+            let failed = |error: ureq::Error| WeightsError::Network { url: at.shown(), what: told(&error) };
             let response = request.call().map_err(failed)?;
             let headers = response.headers();
             hub_bytes = hub_bytes.or(number(headers, "x-linked-size"));
