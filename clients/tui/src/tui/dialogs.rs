@@ -9,8 +9,8 @@ use super::{
     form::{self, Form, Kind},
     input::Input,
     keys::{self, Cmd, Meaning},
-    model::Model,
-    msg::{Ask, Trouble},
+    model::{Model, View},
+    msg::{Ask, Sent, Trouble},
     paths,
 };
 
@@ -181,14 +181,19 @@ pub fn planned(model: &mut Model, number: u64, plan: Result<Box<RecipeText>, Tro
 }
 
 /// What came of a form.
-pub fn sent(model: &mut Model, number: u64, answer: Result<String, Trouble>) {
+pub fn sent(model: &mut Model, number: u64, answer: Result<Sent, Trouble>) {
     let form = model.form().filter(|form| form.number == number);
     match (answer, form) {
-        (Ok(text), form) => {
+        (Ok(sent), form) => {
             if form.is_some() {
                 model.dialog = None;
             }
-            model.say(text);
+            // What was fired is what one looks for next.
+            if let Some(job) = sent.jobs.first() {
+                model.cursors[View::Jobs as usize].id = Some(job.id.to_string());
+            }
+            sent.jobs.into_iter().for_each(|job| model.jobs.told(job));
+            model.say(sent.text);
         }
         // The form stays, for another try.
         (Err(trouble), Some(form)) => (form.sent, form.problem) = (false, Some(trouble)),
