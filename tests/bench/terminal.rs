@@ -45,8 +45,8 @@ pub fn measure() {
     let mut times: Vec<f64> = (0..100)
         .map(|_| {
             let time = terminal.press(b"?", "What you can do now");
-            terminal.press(b"\x1b", "");
-            thread::sleep(Duration::from_millis(37));
+            terminal.press(b"?", "");
+            thread::sleep(Duration::from_millis(137));
             time
         })
         .collect();
@@ -126,7 +126,15 @@ impl Terminal {
         let deadline = Instant::now() + limit;
         let has = |seen: &[u8]| words.is_empty() || seen.windows(words.len()).any(|part| part == words.as_bytes());
         while !has(&self.seen.lock().unwrap()) {
-            assert!(Instant::now() < deadline, "`{words}` was never shown");
+            assert!(
+                Instant::now() < deadline,
+                "`{words}` was never shown: {}",
+                String::from_utf8_lossy(&self.seen.lock().unwrap()[..])
+                    .chars()
+                    .take(3000)
+                    .collect::<String>()
+                    .escape_debug()
+            );
             thread::sleep(Duration::from_micros(200));
         }
     }

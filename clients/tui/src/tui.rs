@@ -17,6 +17,7 @@ mod keys;
 mod look;
 mod model;
 mod msg;
+mod parts;
 mod paths;
 mod pictures;
 mod screen;

@@ -25,7 +25,7 @@ use meshkiln_protocol::{
 
 use super::{
     feed::{Shared, trouble},
-    msg::{Ask, Msg, Trouble},
+    msg::{Ask, Msg, Sent, Trouble},
     paths,
     pictures::{self, Which},
 };
@@ -205,15 +205,17 @@ fn call(client: &Client, ask: &Ask) -> Result<Msg, Failure> {
                 [one] => format!("job {} queued: {}", one.id, one.name),
                 many => format!("{} jobs queued", many.len()),
             };
-            Msg::Sent { form: *form, answer: Ok(text) }
+            Msg::Sent { form: *form, answer: Ok(Sent { text, jobs: ids }) }
         }
         Ask::Refire { form, params } => {
             let job = client.call::<Refire>(params)?;
-            Msg::Sent { form: *form, answer: Ok(format!("job {} queued: {} again", job.id, job.name)) }
+            let text = format!("job {} queued: {} again", job.id, job.name);
+            Msg::Sent { form: *form, answer: Ok(Sent { text, jobs: vec![job] }) }
         }
         Ask::AddWatch { form, params } => {
             let watch = client.call::<WatchAdd>(params)?;
-            Msg::Sent { form: *form, answer: Ok(format!("watching {}", watch.path)) }
+            let text = format!("watching {}", watch.path);
+            Msg::Sent { form: *form, answer: Ok(Sent { text, jobs: Vec::new() }) }
         }
         Ask::Plan { form, recipe, set } => {
             let params = RecipeGetParams { name: recipe.clone(), set: set.clone() };

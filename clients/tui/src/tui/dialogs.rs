@@ -1,7 +1,7 @@
 //! Keys and answers for the dialogs.
 
 use meshkiln_protocol::recipe::RecipeText;
-use ratatui::crossterm::event::{KeyCode, KeyEvent};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
     act,
@@ -9,8 +9,8 @@ use super::{
     form::{self, Form, Kind},
     input::Input,
     keys::{self, Cmd, Meaning},
-    model::Model,
-    msg::{Ask, Trouble},
+    model::{Model, View},
+    msg::{Ask, Sent, Trouble},
     paths,
 };
 
@@ -129,7 +129,7 @@ fn press_form(model: &mut Model, mut form: Form, key: KeyEvent) {
             form.edit = Some(Input::new(value.unwrap_or_default()));
         }
         KeyCode::Char('/') => form.find = Some(Input::default()),
-        KeyCode::Char(c) => edit(&mut form, c),
+        KeyCode::Char(c) if !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => edit(&mut form, c),
         _ => {}
     }
     model.dialog = Some(Dialog::Form(form));
@@ -181,14 +181,19 @@ pub fn planned(model: &mut Model, number: u64, plan: Result<Box<RecipeText>, Tro
 }
 
 /// What came of a form.
-pub fn sent(model: &mut Model, number: u64, answer: Result<String, Trouble>) {
+pub fn sent(model: &mut Model, number: u64, answer: Result<Sent, Trouble>) {
     let form = model.form().filter(|form| form.number == number);
     match (answer, form) {
-        (Ok(text), form) => {
+        (Ok(sent), form) => {
             if form.is_some() {
                 model.dialog = None;
             }
-            model.say(text);
+            // What was fired is what one looks for next.
+            if let Some(job) = sent.jobs.first() {
+                model.cursors[View::Jobs as usize].id = Some(job.id.to_string());
+            }
+            sent.jobs.into_iter().for_each(|job| model.jobs.told(job));
+            model.say(sent.text);
         }
         // The form stays, for another try.
         (Err(trouble), Some(form)) => (form.sent, form.problem) = (false, Some(trouble)),

@@ -209,7 +209,7 @@ pub static KEYS: &[Key] = &[
     key(Cmd::Pull, "p", "pull", "fetch the weights of the net, resuming where it stopped", &[Nets])
         .needs("net.pull")
         .when("a net whose weights are not here", |m| {
-            m.net().is_some_and(|net| net.state == NetState::Absent && !m.is_pulled(net))
+            m.net().is_some_and(|net| net.state == NetState::Absent && net.own.is_none() && !m.is_pulled(net))
         })
         .foot(),
     key(Cmd::CancelPull, "p", "stop pull", "stop fetching; what has come is kept", &[Nets])
@@ -228,7 +228,7 @@ pub static KEYS: &[Key] = &[
         .foot(),
     key(Cmd::RemoveNet, "x", "delete", "delete the net's weights from this machine", &[Nets])
         .needs("net.remove")
-        .when("a net whose weights are here", |m| m.net().is_some_and(meshkiln_protocol::net::Net::is_here)),
+        .when("a pulled net", |m| m.net().is_some_and(|net| net.is_here() && net.own.is_none())),
     key(Cmd::AddWatch, "a", "add", "watch a folder: what lands in it is fired", &[Watches]).needs("watch.add").foot(),
     key(Cmd::RemoveWatch, "x", "remove", "watch the folder no more; files stay", &[Watches])
         .needs("watch.remove")

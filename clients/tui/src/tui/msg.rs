@@ -21,6 +21,15 @@ pub struct Trouble {
     pub hint: String,
 }
 
+/// What came of a form.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sent {
+    /// In words.
+    pub text: String,
+    /// Queued for it.
+    pub jobs: Vec<Job>,
+}
+
 /// Everything that can happen.
 #[derive(Debug)]
 pub enum Msg {
@@ -80,7 +89,7 @@ pub enum Msg {
     },
     Sent {
         form: u64,
-        answer: Result<String, Trouble>,
+        answer: Result<Sent, Trouble>,
     },
     Candidates {
         text: String,

@@ -231,8 +231,9 @@ fn hear(model: &mut Model, event: Event) {
 fn hear_net(model: &mut Model, net: Net) {
     match model.nets.iter_mut().find(|known| known.id == net.id) {
         Some(known) => {
-            let (about, pull) = (known.about.take(), known.pull.take());
-            *known = Net { about: net.about.clone().or(about), pull: net.pull.clone().or(pull), ..net };
+            let (about, own, pull) = (known.about.take(), known.own.take(), known.pull.take());
+            let (about, own, pull) = (net.about.clone().or(about), net.own.clone().or(own), net.pull.clone().or(pull));
+            *known = Net { about, own, pull, ..net };
         }
         None => model.nets.push(net),
     }

@@ -8,7 +8,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::{
     super::{
         dialog::Dialog,
-        msg::Trouble,
+        msg::{Sent, Trouble},
         samples::{self, LOOK, job},
     },
     *,
@@ -158,8 +158,10 @@ fn files_that_are_dropped_open_a_form_and_one_key_fires_them() {
     let trouble = Trouble { message: "the queue is full".into(), hint: "later".into() };
     update(&mut model, Msg::Sent { form, answer: Err(trouble.clone()) });
     assert!(matches!(&model.dialog, Some(Dialog::Form(form)) if form.problem == Some(trouble)));
-    update(&mut model, Msg::Sent { form, answer: Ok("2 jobs queued".into()) });
+    let jobs = vec![job(40, JobState::Queued), job(41, JobState::Queued)];
+    update(&mut model, Msg::Sent { form, answer: Ok(Sent { text: "2 jobs queued".into(), jobs }) });
     assert_eq!(model.dialog, None);
+    assert_eq!(chosen(&model), Some(40), "what was fired is not what is looked at");
 }
 
 #[test]

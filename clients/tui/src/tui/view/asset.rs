@@ -57,10 +57,14 @@ fn side_by_side(model: &Model, canvas: &mut Canvas, area: Rect, id: JobId) {
     let mut panels: Vec<(String, Option<Which>)> =
         act::pictures_of(model, id).into_iter().map(|(name, which)| (name, Some(which))).collect();
     panels.push((String::new(), None));
+    // The object gets twice the room where there is height for it.
     let n = panels.len() as u16;
+    let is_tall = area.height > area.width / n;
+    let parts = if is_tall { n + 1 } else { n };
     for (at, (name, which)) in panels.into_iter().enumerate() {
-        let x = area.x + area.width * at as u16 / n;
-        let end = area.x + area.width * (at as u16 + 1) / n;
+        let at = at as u16;
+        let x = area.x + area.width * at / parts;
+        let end = if at + 1 == n { area.right() } else { area.x + area.width * (at + 1) / parts };
         let panel = Rect { x, width: (end - x).saturating_sub(1), ..area };
         match which {
             None => object(model, canvas, panel, id),

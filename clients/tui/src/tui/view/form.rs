@@ -43,6 +43,8 @@ pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect, form: &Form) {
     }
     let notes = notes(model, form, width);
     let (list, about) = cut_bottom(rest, (notes.len() as u16).min(rest.height / 2).max(2));
+    // One row free between.
+    let (list, _) = cut_bottom(list, u16::from(list.height > 6));
     canvas.lines(about, notes);
     fields(canvas, list, form);
 }

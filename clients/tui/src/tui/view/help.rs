@@ -39,10 +39,9 @@ fn content(model: &Model, width: usize) -> Vec<(Line<'static>, Option<Cmd>)> {
     let look = model.look;
     let place = model.place();
     let here: Vec<&Key> = KEYS.iter().filter(|key| key.places.contains(&place)).collect();
-    let is_everywhere = |key: &&&Key| key.places.len() >= 6;
     let title = |text: &str| (Line::styled(text.to_owned(), look.title()), None);
     let mut lines = Vec::new();
-    lines.push(title(match place {
+    let head = match place {
         Place::Jobs => "Jobs",
         Place::Job => "This job",
         Place::Assets => "Assets",
@@ -50,31 +49,28 @@ fn content(model: &Model, width: usize) -> Vec<(Line<'static>, Option<Cmd>)> {
         Place::Nets => "Nets",
         Place::Watches => "Watched folders",
         Place::Log => "Log",
-    }));
-    let possible = |key: &&&Key| key.is_possible(model);
-    let first = here.iter().filter(|key| matches!(key.cmd, Cmd::Fire)).filter(possible);
-    for key in first.chain(here.iter().filter(|key| !is_everywhere(key) && !is_move(key)).filter(possible)) {
-        lines.extend(entry(model, key, width, true));
-    }
-    lines.push(title("Everywhere"));
-    for key in here.iter().filter(is_everywhere).filter(|key| key.cmd != Cmd::Fire && !is_move(key)).filter(possible) {
-        lines.extend(entry(model, key, width, true));
-    }
-    lines.extend(moves(model, here.iter().filter(|key| is_move(key)).filter(possible), width));
-    let later: Vec<&&Key> = here.iter().filter(|key| !key.is_possible(model) && model.has(key.needs)).collect();
-    if !later.is_empty() {
-        lines.push(title("At other times"));
-        for key in later {
-            lines.extend(entry(model, key, width, false));
-        }
-    }
-    let lacking: Vec<&&Key> = here.iter().filter(|key| !model.has(key.needs)).collect();
-    if !lacking.is_empty() {
-        lines.push(title("Not with this daemon, which is of another version"));
-        for key in lacking {
-            lines.extend(entry(model, key, width, false));
-        }
-    }
+    };
+    // Firing is what most come for.
+    let is_here = |key: &&&Key| key.cmd == Cmd::Fire || key.places.len() < 6;
+    let plain: Vec<&&Key> = here.iter().filter(|key| !is_move(key)).collect();
+    let possible = |key: &&&&Key| key.is_possible(model);
+    let later = |key: &&&&Key| !key.is_possible(model) && model.has(key.needs);
+    let here_now = plain.iter().filter(|key| is_here(key)).filter(possible);
+    let here_later = plain.iter().filter(|key| is_here(key)).filter(later);
+    let now = plain.iter().filter(|key| !is_here(key)).filter(possible);
+    let at_other_times = plain.iter().filter(|key| !is_here(key)).filter(later);
+    let lacking = plain.iter().filter(|key| !model.has(key.needs));
+    let section = |head: &str, keys: Vec<&&&Key>, is_now: bool| {
+        let head = (!keys.is_empty()).then(|| title(head));
+        let entries = keys.into_iter().flat_map(|key| entry(model, key, width, is_now));
+        head.into_iter().chain(entries).collect::<Vec<_>>()
+    };
+    lines.extend(section(head, here_now.collect(), true));
+    lines.extend(section("Here, at other times", here_later.collect(), false));
+    lines.extend(section("Everywhere", now.collect(), true));
+    lines.extend(moves(model, here.iter().filter(|key| is_move(key) && key.is_possible(model)), width));
+    lines.extend(section("Everywhere, at other times", at_other_times.collect(), false));
+    lines.extend(section("Not with this daemon, which is of another version", lacking.collect(), false));
     lines
 }
 

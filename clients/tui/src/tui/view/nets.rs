@@ -82,13 +82,14 @@ fn row(model: &Model, net: &Net) -> Vec<(String, Style)> {
     let plain = Style::new();
     let bytes = net.resident_bytes.or(net.peak_bytes).unwrap_or(net.declared_bytes);
     let about = net.about.as_ref();
+    let own = net.own.as_ref().map(|own| own.license.clone().unwrap_or_else(|| "yours".to_owned()));
     let (state, style) = state(model, net);
     vec![
         (net.id.clone(), look.title()),
         (state, style),
         (show::bytes(bytes), plain),
         (stays(net), look.dim()),
-        (about.map(|about| about.license.clone()).unwrap_or_default(), look.dim()),
+        (about.map(|about| about.license.clone()).or(own).unwrap_or_default(), look.dim()),
         (net.doc.clone(), look.dim()),
     ]
 }
@@ -142,6 +143,11 @@ fn describe(model: &Model, net: &Net, width: usize) -> Vec<Line<'static>> {
         lines.extend(wrapped(&words, width, 0, look.bad()));
     }
     lines.extend(wrapped(&format!("{}: {}", net.id, net.doc), width, 0, Style::new()));
+    if let Some(own) = &net.own {
+        let used = own.used_by.as_ref().map(|used_by| format!(", asked for with {used_by}")).unwrap_or_default();
+        lines.extend(wrapped(&format!("yours, in {}{used}", own.folder), width, 0, look.dim()));
+        lines.extend(own.hint.iter().flat_map(|hint| wrapped(hint, width, 2, look.warn())));
+    }
     let Some(about) = &net.about else { return lines };
     let bytes: u64 = about.files.iter().filter_map(|file| file.bytes).sum();
     let cpu = if about.cpu_viable { "runs on a CPU too" } else { "needs a GPU" };
