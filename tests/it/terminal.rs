@@ -1,6 +1,6 @@
 //! The full-screen client in a real terminal, against a real daemon.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use meshkiln_protocol::job::JobId;
 use meshkiln_tests::{Daemon, Home, PATIENCE, example, processes_mentioning, program, runtime_file, tmux::Tmux, until};
@@ -100,6 +100,17 @@ fn a_picture_is_fired_watched_opened_turned_and_refired_over_the_death_of_the_da
     daemon.fire(&vase, None);
     daemon.wait(JobId(3));
     tmux.until("the new daemon's job", |text| text.contains("vase") && text.matches("✓ done").count() >= 3);
+
+    // Pictures come without anything else happening.
+    tmux.press(&["2"]);
+    until("a preview", Duration::from_secs(10), || tmux.text().matches('▀').count() > 50);
+    let before = tmux.coloured();
+    tmux.press(&["Down"]);
+    until("another preview", Duration::from_secs(10), || {
+        let now = tmux.coloured();
+        now.lines().zip(before.lines()).filter(|(a, b)| a != b).count() > 5
+    });
+    tmux.press(&["1"]);
 
     // Smaller and larger.
     tmux.resize((60, 16));

@@ -148,27 +148,35 @@ fn turn(screen: &mut Screen, model: &mut Model, inbox: &Receiver<Msg>, calls: &C
             last_tick = Instant::now();
             update::update(model, Msg::Tick);
         }
-        for ask in std::mem::take(&mut model.asks) {
-            match ask {
-                Ask::Suspend => {
-                    screen::suspend()?;
-                    afresh(screen)?;
-                    model.dirty = true;
-                }
-                Ask::Redraw => afresh(screen)?,
-                Ask::Retake => {
-                    screen::give_back();
-                    screen::enter()?;
-                    afresh(screen)?;
-                }
-                ask => calls.send(ask),
-            }
-        }
+        perform(screen, model, calls)?;
         let due = if is_urgent { FRAME } else { CALM_FRAME };
         if model.dirty && last_drawn.elapsed() >= due {
             draw(screen, model)?;
+            // A drawing may find that pictures are lacking.
+            perform(screen, model, calls)?;
             last_drawn = Instant::now();
             is_urgent = false;
+        }
+    }
+    Ok(())
+}
+
+/// Does what the model asked for, or has it done.
+fn perform(screen: &mut Screen, model: &mut Model, calls: &Calls) -> io::Result<()> {
+    for ask in std::mem::take(&mut model.asks) {
+        match ask {
+            Ask::Suspend => {
+                screen::suspend()?;
+                afresh(screen)?;
+                model.dirty = true;
+            }
+            Ask::Redraw => afresh(screen)?,
+            Ask::Retake => {
+                screen::give_back();
+                screen::enter()?;
+                afresh(screen)?;
+            }
+            ask => calls.send(ask),
         }
     }
     Ok(())

@@ -105,6 +105,14 @@ impl Pictures {
         self.touch(which);
     }
 
+    /// Those that could not be had are asked for again: another daemon may have them.
+    pub fn try_again(&mut self) {
+        let failed = self.known.iter().filter(|(_, state)| matches!(state, State::Failed(_)));
+        for which in failed.map(|(which, _)| *which).collect::<Vec<_>>() {
+            self.forget(which);
+        }
+    }
+
     /// As if it had never been asked for.
     pub fn forget(&mut self, which: Which) {
         self.known.remove(&which);
@@ -366,5 +374,9 @@ mod tests {
         }
         assert_eq!(pictures.known.len(), MOST);
         assert!(pictures.ask(Which::Source(JobId(0))), "the oldest was kept");
+        pictures.put(Which::Source(JobId(0)), Err("no daemon".to_owned()));
+        assert!(!pictures.ask(Which::Source(JobId(0))), "asked for again and again");
+        pictures.try_again();
+        assert!(pictures.ask(Which::Source(JobId(0))));
     }
 }

@@ -43,6 +43,8 @@ pub fn update(model: &mut Model, msg: Msg) {
             }
             model.tell(format!("connected to daemon {}", hello.version));
             model.link = Link::Up;
+            model.pictures.try_again();
+            model.sight.shown = None;
             if afresh {
                 model.seq = hello.seq;
                 model.jobs.clear();
