@@ -34,5 +34,6 @@ pub mod settings;
 mod small_disk;
 pub mod store;
 pub mod system;
+pub mod viewer;
 pub mod watch;
 pub mod worker;

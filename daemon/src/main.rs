@@ -1,4 +1,4 @@
-//! `meshkilnd`: the daemon, and its worker processes.
+//! `meshkilnd`: the daemon, and the processes that work for it.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -39,12 +39,19 @@ enum Program {
         #[arg(long)]
         nets: PathBuf,
     },
+    /// Draw finished assets for a daemon, over stdin and stdout.
+    #[command(hide = true)]
+    Viewer {
+        #[arg(long)]
+        blobs: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let Arguments { program, port, log, device } = Arguments::parse();
     match program {
         Some(Program::Worker { device, blobs, nets }) => meshkilnd::worker::child::main(&device, &blobs, &nets),
+        Some(Program::Viewer { blobs }) => meshkilnd::viewer::main(&blobs),
         None => serve::run(&Options { port, log, device }),
     }
 }

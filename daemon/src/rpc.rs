@@ -43,10 +43,10 @@ use std::{sync::Arc, time::Duration};
 use meshkiln_protocol::{UnixMs, runtime::Folders};
 
 pub use backend::Backend;
-pub use views::Views;
 
 use crate::{
-    catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, watch::WatchHandle,
+    catalogue::Catalogue, events::Hub, pulls::Pulls, recipes::Recipes, store::blobs::BlobStore, viewer::Viewer,
+    watch::WatchHandle,
 };
 
 /// Of the daemon, as clients see it.
@@ -61,7 +61,7 @@ pub struct Daemon {
     pub recipes: Recipes,
     pub catalogue: Arc<dyn Catalogue>,
     pub pulls: Pulls,
-    pub views: Views,
+    pub viewer: Arc<Viewer>,
     pub folders: Folders,
     pub started_ms: UnixMs,
     /// Jobs that may wait at once.

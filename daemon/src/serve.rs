@@ -38,6 +38,7 @@ use crate::{
     },
     store::{Store, blobs::BlobStore},
     system,
+    viewer::Viewer,
     watch::{self, WatchHandle, table::Table},
     worker::{fake, supervise::Workers},
 };
@@ -184,7 +185,7 @@ impl Life {
 
         let inbox = main_loop::inbox();
         let exe: PathBuf = env::current_exe().map_err(|e| part("this program's own path")(&e))?;
-        let workers = Workers::new(exe, blobs.dir().to_owned(), folders.nets(), inbox.sender.clone());
+        let workers = Workers::new(exe.clone(), blobs.dir().to_owned(), folders.nets(), inbox.sender.clone());
         match workers.reap_orphans(&folders.state.join("workers.json")) {
             Ok(0) => {}
             Ok(n) => tracing::warn!("{n} workers of an earlier daemon were still there"),
@@ -248,7 +249,7 @@ impl Life {
             recipes,
             catalogue,
             pulls: pulls.clone(),
-            views: rpc::Views::default(),
+            viewer: Viewer::new(exe.clone(), blobs.dir().to_owned()),
             folders: folders.clone(),
             started_ms: system::now_ms(),
             queue_limit,

@@ -75,7 +75,7 @@ pub struct AssetViewParams {
     /// How many times larger than just fitting, 1 to 16; 1 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zoom: Option<f32>,
-    /// Width and height of the picture, 16 to 1024 pixels; 512 unless given.
+    /// Width and height of the picture, 16 to 768 pixels; 512 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     #[serde(default)]

@@ -49,7 +49,7 @@ fn an_asset_is_drawn_from_any_side_and_its_stages_show_what_they_made() {
     }
 
     for (wrong, what) in [
-        (AssetViewParams { size: Some(4096), ..params(id) }, "`size`: 4096 is not between 16 and 1024"),
+        (AssetViewParams { size: Some(4096), ..params(id) }, "`size`: 4096 is not between 16 and 768"),
         (AssetViewParams { zoom: Some(0.5), ..params(id) }, "`zoom`: 0.5 is not between 1 and 16"),
         (AssetViewParams { pitch_deg: Some(f32::MAX), ..params(id) }, "`pitch_deg`"),
     ] {

@@ -1,114 +1,65 @@
-//! `asset.view`: pictures of finished assets, drawn as they are turned.
-//!
-//! The asset that was looked at last stays decoded for a while, so that turning it costs a picture
-//! each and no more. One picture is drawn at a time, on all cores.
+//! `asset.view`: pictures of finished assets, drawn as they are turned (viewer.rs).
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use meshkiln_models::{
-    StageError,
-    export::{self, content::Content},
-    image::png_io,
-    mesh::render::{Background, Look, Paint, render},
-};
 use meshkiln_protocol::{
-    asset::{AssetView, AssetViewParams, ViewMode},
+    asset::{AssetView, AssetViewParams},
     error::ErrorKind,
     job::AssetRef,
 };
 
 use super::{Daemon, assets::no_such_asset, convert, convert::CallError, methods::blocking};
-use crate::store::blobs::Digest;
-
-/// How long an asset that nobody turns stays decoded: tens of megabytes.
-const KEPT: Duration = Duration::from_secs(30);
-
-/// The asset that is being looked at.
-#[derive(Clone, Default)]
-pub struct Views(Arc<Mutex<Seen>>);
-
-#[derive(Default)]
-struct Seen {
-    asset: Option<(Digest, Arc<Content>)>,
-    /// Pictures so far.
-    n: u64,
-}
-
-impl Views {
-    /// Draws; one picture after the other. `read` is asked for assets other than the last one.
-    fn draw(
-        &self,
-        digest: Digest,
-        look: &Look,
-        read: impl FnOnce() -> Result<Content, CallError>,
-    ) -> Result<(Vec<u8>, u64), CallError> {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let content = match &seen.asset {
-            Some((known, content)) if *known == digest => content.clone(),
-            _ => {
-                seen.asset = None;
-                let content = Arc::new(read()?);
-                seen.asset = Some((digest, content.clone()));
-                content
-            }
-        };
-        seen.n += 1;
-        let picture = render(&content.mesh, &content.maps, look);
-        Ok((png_io::encode_rgba(&picture)?, seen.n))
-    }
-
-    /// Lets the asset go if no picture was drawn since the `n`th.
-    fn forget_after(&self, n: u64) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.n == n {
-            seen.asset = None;
-        }
-    }
-}
+use crate::viewer::{Answer, MAX_SIZE, Order, PATIENCE};
 
 pub async fn view(daemon: Arc<Daemon>, params: AssetViewParams) -> Result<AssetView, CallError> {
-    let look = look(&params)?;
-    let views = daemon.views.clone();
-    let (png, n) = blocking(move || {
-        let wanted = AssetRef { id: Some(params.id), path: None };
-        let found = daemon.backend.asset(&wanted)?;
-        let known = found.and_then(|asset| Some((asset.sha256.as_str().parse::<Digest>().ok()?, asset)));
-        let (digest, asset) = known.ok_or_else(|| no_such_asset(&wanted))?;
-        daemon.views.draw(digest, &look, || {
-            let bytes = daemon.blobs.get(digest).map_err(|e| gone(&asset.name, &e))?;
-            export::read(&bytes).map_err(|e| no_mesh(&asset.name, e))
-        })
-    })
-    .await?;
+    let viewer = daemon.viewer.clone();
+    let drawn = tokio::time::timeout(PATIENCE, blocking(move || draw(&daemon, &params)));
+    let Ok(drawn) = drawn.await else {
+        // Whoever waits for it gets an error; the next picture is drawn by another process.
+        viewer.stop();
+        return Err(failed(&format!("it was not drawn within {} s", PATIENCE.as_secs())));
+    };
+    let (view, n) = drawn?;
     tokio::spawn(async move {
-        tokio::time::sleep(KEPT).await;
-        views.forget_after(n);
+        tokio::time::sleep(PATIENCE).await;
+        viewer.rest(n);
     });
-    Ok(AssetView { png_base64: BASE64_STANDARD.encode(&png) })
+    Ok(view)
 }
 
-fn look(params: &AssetViewParams) -> Result<Look, CallError> {
-    let standard = Look::default();
+fn draw(daemon: &Daemon, params: &AssetViewParams) -> Result<(AssetView, u64), CallError> {
+    let mut order = order(params)?;
+    let wanted = AssetRef { id: Some(params.id), path: None };
+    let asset = daemon.backend.asset(&wanted)?.ok_or_else(|| no_such_asset(&wanted))?;
+    order.asset = asset.sha256;
+    let (answer, n) = daemon.viewer.draw(&order).map_err(|e| failed(&e.to_string()))?;
+    match answer {
+        Answer::Picture(png_base64) => Ok((AssetView { png_base64 }, n)),
+        Answer::Gone(why) => Err(convert::not_found(
+            format!("the finished file of `{}` is no longer kept: {why}", asset.name),
+            "make it again with `meshkiln refire`",
+        )),
+        Answer::NoMesh(why) => Err(convert::refused(
+            ErrorKind::Unsupported,
+            format!("`{}` cannot be drawn: {why}", asset.name),
+            "only assets with a mesh can be looked at from all sides",
+        )),
+    }
+}
+
+/// With defaults for what is not given, and without an asset.
+fn order(params: &AssetViewParams) -> Result<Order, CallError> {
     let number = |name: &str, given: Option<f32>, default: f32, low: f32, high: f32| {
         let value = given.unwrap_or(default);
         if (low..=high).contains(&value) { Ok(value) } else { Err(outside(name, value, low, high)) }
     };
-    Ok(Look {
-        size: number("size", params.size.map(|size| size as f32), standard.size as f32, 16.0, 1024.0)? as u32,
-        background: Background::Transparent,
-        azimuth: number("yaw_deg", params.yaw_deg, standard.azimuth, -360.0, 360.0)?,
-        elevation: number("pitch_deg", params.pitch_deg, standard.elevation, -80.0, 80.0)?,
-        zoom: number("zoom", params.zoom, standard.zoom, 1.0, 16.0)?,
-        paint: match params.mode {
-            ViewMode::Shaded => Paint::Lit,
-            ViewMode::Wireframe => Paint::Wires,
-            ViewMode::Normals => Paint::Normals,
-        },
+    Ok(Order {
+        asset: String::new(),
+        size: number("size", params.size.map(|size| size as f32), 512.0, 16.0, MAX_SIZE as f32)? as u32,
+        azimuth: number("yaw_deg", params.yaw_deg, 30.0, -360.0, 360.0)?,
+        elevation: number("pitch_deg", params.pitch_deg, 14.0, -80.0, 80.0)?,
+        zoom: number("zoom", params.zoom, 1.0, 1.0, 16.0)?,
+        mode: params.mode,
     })
 }
 
@@ -119,18 +70,11 @@ fn outside(name: &str, value: f32, low: f32, high: f32) -> CallError {
     }
 }
 
-fn gone(name: &str, e: &io::Error) -> CallError {
+fn failed(what: &str) -> CallError {
+    tracing::warn!("an asset is not drawn: {what}");
     convert::refused(
-        ErrorKind::NotFound,
-        format!("the finished file of `{name}` is no longer kept: {e}"),
-        "make it again with `meshkiln refire`",
-    )
-}
-
-fn no_mesh(name: &str, error: StageError) -> CallError {
-    convert::refused(
-        ErrorKind::Unsupported,
-        format!("`{name}` cannot be drawn: {}", error.message),
-        "only assets with a mesh can be looked at from all sides",
+        ErrorKind::Internal,
+        format!("the asset cannot be drawn now: {what}"),
+        "try again; see `meshkiln log`",
     )
 }

@@ -28,9 +28,10 @@ use meshkilnd::{
     main_loop::{Answer, Call, Refusal, Submission},
     pulls::Pulls,
     recipes::Recipes,
-    rpc::{Backend, Daemon, Views, gate::Gate, methods, server},
+    rpc::{Backend, Daemon, gate::Gate, methods, server},
     state::view::View,
     store::blobs::BlobStore,
+    viewer::Viewer,
     watch::{Input, Request, WatchHandle},
 };
 use serde_json::json;
@@ -81,7 +82,7 @@ impl TestServer {
             recipes: Recipes::new(&folders.config, Arc::new(|_: &str| false)),
             catalogue: Arc::new(Listed::default()),
             pulls: Pulls::new(Arc::new(Installed::open(&folders.nets())), Arc::new(|_| {})),
-            views: Views::default(),
+            viewer: Viewer::new(env!("CARGO_BIN_EXE_meshkilnd").into(), folders.cache.join("blobs")),
             folders,
             started_ms: 1,
             queue_limit: 100_000,

@@ -312,7 +312,7 @@ fn turn(model: &mut Model, id: JobId, size: Size) {
         pitch_deg: sight.pitch_deg,
         zoom: sight.zoom,
         mode: sight.mode,
-        size: width.min(height).clamp(16, 1024),
+        size: width.min(height).clamp(16, 768),
     };
     if model.sight.shown != Some(wished) {
         model.sight.asked = Some(wished);
