@@ -46,7 +46,7 @@ pub fn measure() {
         .map(|_| {
             let time = terminal.press(b"?", "What you can do now");
             terminal.press(b"?", "");
-            thread::sleep(Duration::from_millis(137));
+            thread::sleep(Duration::from_millis(fastrand::u64(130..330)));
             time
         })
         .collect();
