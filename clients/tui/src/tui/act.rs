@@ -22,6 +22,7 @@ const STEP_DEG: f32 = 15.0;
 const PITCH_DEG: f32 = 80.0;
 const ZOOM: std::ops::RangeInclusive<f32> = 1.0..=16.0;
 
+/// Does what a key or a click asks for.
 pub fn act(model: &mut Model, cmd: Cmd) {
     match cmd {
         Cmd::See(view) => see(model, view),
@@ -292,6 +293,7 @@ fn cancel(model: &mut Model) {
     confirm(model, question, "Finished stages are kept: trying again goes on from there.", ask);
 }
 
+/// Asks before `yes` is done.
 pub fn confirm(model: &mut Model, question: String, detail: &str, yes: Ask) {
     model.dialog = Some(Dialog::Confirm(Confirm { question, detail: detail.to_owned(), yes }));
 }

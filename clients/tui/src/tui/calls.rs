@@ -67,6 +67,7 @@ impl Calls {
         Calls { words: worker(), pictures: worker(), here: worker() }
     }
 
+    /// Hands an order to the thread that it is for.
     pub fn send(&self, ask: Ask) {
         let to = match &ask {
             Ask::Blob { .. } | Ask::Turn(_) => &self.pictures,

@@ -17,6 +17,7 @@ use super::{
 /// Rows a turn of the wheel moves.
 const WHEEL: usize = 3;
 
+/// A press, a drag or a turn of the wheel.
 pub fn mouse(model: &mut Model, mouse: MouseEvent) {
     let at = Position::new(mouse.column, mouse.row);
     // What is drawn last lies on top.

@@ -54,10 +54,12 @@ pub enum Pressed {
 }
 
 impl Prompt {
+    /// Begins with this text.
     pub fn new(purpose: Purpose, text: &str) -> Prompt {
         Prompt { purpose, input: Input::new(text), found: Vec::new(), chosen: None, problem: None }
     }
 
+    /// What it is for, in words.
     pub fn title(&self) -> &'static str {
         match self.purpose {
             Purpose::Fire => "Fire pictures or meshes",
@@ -65,6 +67,7 @@ impl Prompt {
         }
     }
 
+    /// Types, completes, chooses or ends.
     pub fn press(&mut self, key: KeyEvent) -> Pressed {
         match key.code {
             KeyCode::Esc => Pressed::Close,
@@ -94,6 +97,7 @@ impl Prompt {
         self.changed()
     }
 
+    /// After the text was changed from outside.
     pub fn changed(&mut self) -> Pressed {
         (self.chosen, self.problem) = (None, None);
         Pressed::Changed

@@ -151,6 +151,7 @@ fn edit(form: &mut Form, c: char) {
     }
 }
 
+/// Sends a form, unless it is on its way already.
 pub fn send(model: &mut Model, form: &mut Form) {
     if form.sent {
         return;

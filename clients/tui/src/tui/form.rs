@@ -96,6 +96,7 @@ const USUAL: &str = "usual";
 const CLASSES: [(&str, Class); 2] = [("now", Class::Interactive), ("whenever there is time", Class::Batch)];
 
 impl Form {
+    /// With the fields that every such form has; those of stages come with a plan.
     pub fn new(number: u64, purpose: Purpose, recipes: &[RecipeInfo]) -> Form {
         let mut form = Form {
             number,
@@ -152,10 +153,12 @@ impl Form {
         chosen.map_or(&field.doc, |recipe| &recipe.doc)
     }
 
+    /// What holds: what was set, or what would hold anyway.
     pub fn value<'a>(&'a self, field: &'a Field) -> &'a str {
         self.set.get(&field.key()).map_or(&field.value, String::as_str)
     }
 
+    /// Whether it was changed here.
     pub fn is_set(&self, field: &Field) -> bool {
         self.set.contains_key(&field.key())
     }

@@ -11,11 +11,13 @@ pub struct Input {
 }
 
 impl Input {
+    /// With the cursor at the end.
     pub fn new(text: impl Into<String>) -> Input {
         let text = text.into();
         Input { at: text.len(), text }
     }
 
+    /// All of it.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -25,6 +27,7 @@ impl Input {
         self.text.split_at(self.at)
     }
 
+    /// Replaces the text; the cursor goes to its end.
     pub fn set(&mut self, text: impl Into<String>) {
         *self = Input::new(text);
     }

@@ -22,6 +22,7 @@ pub enum Show {
 }
 
 impl Show {
+    /// In the order in which a key goes through them.
     pub const ALL: [Show; 4] = [Show::All, Show::Open, Show::Failed, Show::Done];
 
     fn has(self, state: JobState) -> bool {
@@ -55,10 +56,12 @@ pub struct Jobs {
 }
 
 impl Jobs {
+    /// A job, if it is known.
     pub fn get(&self, id: JobId) -> Option<&Job> {
         self.all.get(&id)
     }
 
+    /// Jobs that are known, listed or not.
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -68,6 +71,7 @@ impl Jobs {
         &self.rows
     }
 
+    /// Forgets all: they are about to be listed afresh.
     pub fn clear(&mut self) {
         self.all.clear();
         self.order.clear();
@@ -121,6 +125,7 @@ impl Jobs {
         }
     }
 
+    /// How far a running job is; of any other it is stale.
     pub fn progress(&mut self, id: JobId, progress: Progress) {
         if let Some(job) = self.all.get_mut(&id).filter(|job| job.state == JobState::Running) {
             job.progress = Some(progress);
@@ -132,15 +137,18 @@ impl Jobs {
         self.queued.range(..(job.class, job.id)).count()
     }
 
+    /// Whether estimates go down by themselves.
     pub fn is_anything_running(&self) -> bool {
         self.order.first().is_some_and(|first| first.0 == 0)
     }
 
+    /// Lists only these states.
     pub fn set_show(&mut self, show: Show) {
         self.show = show;
         self.stale = true;
     }
 
+    /// Lists only jobs with these words; nothing lists all.
     pub fn set_search(&mut self, search: &str) {
         self.search = search.to_lowercase();
         self.stale = true;

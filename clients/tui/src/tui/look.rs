@@ -54,6 +54,7 @@ impl Look {
         self.fg(Color::Cyan, Color::Blue)
     }
 
+    /// Of what is as it should be.
     pub fn good(self) -> Style {
         self.fg(Color::Green, Color::Green)
     }
@@ -63,14 +64,17 @@ impl Look {
         self.fg(Color::LightRed, Color::Red).add_modifier(Modifier::BOLD)
     }
 
+    /// Of what somebody should look at.
     pub fn warn(self) -> Style {
         self.fg(Color::Yellow, Color::Magenta)
     }
 
+    /// Of what matters less.
     pub fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
+    /// Of names and heads.
     pub fn title(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
@@ -81,6 +85,7 @@ impl Look {
         if self.colour == Depth::None { plain } else { plain.fg(Color::Reset).bg(Color::Reset) }
     }
 
+    /// Lines of a frame.
     pub fn border(self) -> border::Set<'static> {
         if self.ascii { ASCII_BORDER } else { border::ROUNDED }
     }
@@ -102,6 +107,7 @@ impl Look {
         on.repeat(full) + &off.repeat(width - full)
     }
 
+    /// Sign and style of a state.
     pub fn of_job(self, state: JobState) -> (&'static str, Style) {
         match state {
             JobState::Queued => (self.sign("·", "."), self.dim()),
@@ -114,6 +120,7 @@ impl Look {
         }
     }
 
+    /// Sign and style of a state.
     pub fn of_stage(self, state: StageState) -> (&'static str, Style) {
         match state {
             StageState::Pending => (self.sign("·", "."), self.dim()),

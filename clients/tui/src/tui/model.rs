@@ -80,6 +80,7 @@ pub struct Model {
 pub const MOST_TOLD: usize = 2000;
 
 impl Model {
+    /// Before anything was told.
     pub fn new(look: Look, pictures: Pictures) -> Model {
         Model {
             look,
@@ -123,6 +124,7 @@ impl Model {
         }
     }
 
+    /// Where one is: a list, or a page over it.
     pub fn place(&self) -> Place {
         match (self.page, self.view) {
             (Some(Page::Job(_)), _) => Place::Job,
@@ -135,6 +137,7 @@ impl Model {
         }
     }
 
+    /// Whether a daemon answers.
     pub fn is_connected(&self) -> bool {
         self.link == Link::Up
     }
@@ -146,15 +149,18 @@ impl Model {
         method.is_empty() || known
     }
 
+    /// Why a method cannot be asked for.
     pub fn lacks(&self, method: &str) -> String {
         let version = self.hello.as_ref().map_or("", |hello| &hello.version);
         format!("the daemon ({version}) does not know {method}; it is of another version")
     }
 
+    /// Of the list in view.
     pub fn cursor(&self) -> &Cursor {
         &self.cursors[self.view as usize]
     }
 
+    /// Of the list in view, counted in its names.
     pub fn filter(&self) -> usize {
         self.filters[self.view as usize]
     }
@@ -170,6 +176,7 @@ impl Model {
         }
     }
 
+    /// What the list in view is searched for.
     pub fn search(&self) -> &str {
         self.searches[self.view as usize].text()
     }
@@ -190,6 +197,7 @@ impl Model {
         self.assets.values().rev().filter(shown).collect()
     }
 
+    /// Nets that are listed.
     pub fn net_rows(&self) -> Vec<&Net> {
         let shown = |net: &&Net| {
             (match self.filters[View::Nets as usize] {
@@ -201,6 +209,7 @@ impl Model {
         self.nets.iter().filter(shown).collect()
     }
 
+    /// Watched folders that are listed.
     pub fn watch_rows(&self) -> Vec<&Watch> {
         self.watches.iter().filter(|watch| self.finds(View::Watches, &[&watch.path, &watch.recipe])).collect()
     }
@@ -279,6 +288,7 @@ impl Model {
         }
     }
 
+    /// The asset that keys act on.
     pub fn asset(&self) -> Option<&Asset> {
         match (self.page, self.view) {
             (Some(Page::Asset(id) | Page::Job(id)), _) => self.assets.get(&id),
@@ -287,19 +297,23 @@ impl Model {
         }
     }
 
+    /// The net that keys act on.
     pub fn net(&self) -> Option<&Net> {
         (self.view == View::Nets).then(|| self.net_rows().get(self.cursor().at).copied()).flatten()
     }
 
+    /// The watched folder that keys act on.
     pub fn watch(&self) -> Option<&Watch> {
         (self.view == View::Watches).then(|| self.watch_rows().get(self.cursor().at).copied()).flatten()
     }
 
+    /// Whether its weights are on their way.
     pub fn is_pulled(&self, net: &Net) -> bool {
         let going = |pull: &Pull| matches!(pull.state, PullState::Fetching | PullState::Converting);
         net.pull.as_ref().is_some_and(going)
     }
 
+    /// To whom devices were given away, if they were.
     pub fn yielded(&self) -> Option<&YieldStatus> {
         self.status.as_ref()?.yielded.as_ref()
     }
@@ -336,10 +350,12 @@ impl Model {
         Some((job.id, *Class::ALL.get(at.checked_add_signed(step)?)?))
     }
 
+    /// Whether there is a page, a search or a filter to leave.
     pub fn can_go_back(&self) -> bool {
         self.page.is_some() || self.searching || !self.search().is_empty() || self.filter() != 0
     }
 
+    /// The form that is open, if one is.
     pub fn form(&mut self) -> Option<&mut Form> {
         match &mut self.dialog {
             Some(Dialog::Form(form)) => Some(form),
@@ -347,14 +363,17 @@ impl Model {
         }
     }
 
+    /// Wants something done outside.
     pub fn ask(&mut self, ask: Ask) {
         self.asks.push(ask);
     }
 
+    /// One line that goes by itself.
     pub fn say(&mut self, text: impl Into<String>) {
         self.put_notice(text.into(), String::new(), false);
     }
 
+    /// The same about trouble, with what to do; kept in the log.
     pub fn complain(&mut self, trouble: Trouble) {
         self.tell(format!("trouble: {} ({})", trouble.message, trouble.hint));
         self.put_notice(trouble.message, trouble.hint, true);

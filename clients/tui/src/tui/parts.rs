@@ -21,8 +21,10 @@ pub enum View {
 }
 
 impl View {
+    /// In the order of their keys.
     pub const ALL: [View; 5] = [View::Jobs, View::Assets, View::Nets, View::Watches, View::Log];
 
+    /// As it is shown.
     pub fn name(self) -> &'static str {
         match self {
             View::Jobs => "Jobs",

@@ -93,6 +93,7 @@ impl Pictures {
         true
     }
 
+    /// A picture that came, or why it did not.
     pub fn put(&mut self, which: Which, picture: Result<Picture, String>) {
         self.versions += 1;
         let state = match picture {

@@ -71,6 +71,7 @@ pub fn suspend() -> io::Result<()> {
     enter()
 }
 
+/// There is no such thing here.
 #[cfg(not(unix))]
 pub fn suspend() -> io::Result<()> {
     Ok(())
@@ -104,6 +105,7 @@ pub fn listen(heard: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
+/// There are none here.
 #[cfg(not(unix))]
 pub fn listen(_heard: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
     Ok(())

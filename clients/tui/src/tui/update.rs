@@ -25,6 +25,7 @@ use super::{
 /// Asks for older assets when so few rows are left below.
 const NEAR_END: usize = 20;
 
+/// Everything that happens comes through here.
 pub fn update(model: &mut Model, msg: Msg) {
     match msg {
         Msg::Tick => return tick(model),

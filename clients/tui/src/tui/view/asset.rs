@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+/// The page of one asset.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect, id: JobId) {
     let Some(asset) = model.assets.get(&id) else {
         return overlay::empty(canvas, area, &["This asset is not known yet.".to_owned(), "Esc goes back.".to_owned()]);

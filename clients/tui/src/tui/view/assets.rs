@@ -26,6 +26,7 @@ const COLUMNS: &[Column] = &[
     column("FILE", 24, 3, Align::End, 6),
 ];
 
+/// The list, and what is chosen of it.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect) {
     let assets = model.asset_rows();
     if assets.is_empty() {

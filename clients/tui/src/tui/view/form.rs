@@ -16,6 +16,7 @@ use crate::tui::{
 /// Cells of the names.
 const NAMES: usize = 22;
 
+/// The form, over what is there.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect, form: &Form) {
     let look = model.look;
     let place = centred(area, area.width.saturating_sub(2).min(110), area.height.saturating_sub(1));

@@ -13,6 +13,7 @@ use crate::tui::{
     text,
 };
 
+/// The help, from the line it is scrolled to.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect, scroll: usize) {
     let look = model.look;
     let frame = centred(area, 96, area.height.saturating_sub(2));

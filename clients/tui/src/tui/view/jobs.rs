@@ -23,6 +23,7 @@ const COLUMNS: &[Column] = &[
     column("SOURCE", 24, 3, Align::End, 6),
 ];
 
+/// The list, and what is chosen of it.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect) {
     if model.rows() == 0 {
         return overlay::empty(canvas, area, &nothing(model));

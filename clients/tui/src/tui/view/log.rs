@@ -5,6 +5,7 @@ use ratatui::{layout::Rect, style::Style, text::Line};
 use super::{Canvas, cut_top, overlay};
 use crate::tui::{look::Look, model::Model, text};
 
+/// The lines that fit, from the end.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect) {
     let look = model.look;
     let (head, body) = cut_top(area, 1);

@@ -28,6 +28,7 @@ const COLUMNS: &[Column] = &[
 /// Lines on the chosen one, where there is room.
 const ABOUT: u16 = 8;
 
+/// Memory, the list, and what is chosen of it.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect) {
     let devices = model.status.as_ref().map_or(&[][..], |status| &status.devices);
     let (top, rest) = cut_top(area, devices.len().min(4) as u16);

@@ -27,6 +27,7 @@ pub fn empty(canvas: &mut Canvas, area: Rect, words: &[String]) {
     }
 }
 
+/// A question, over what is there.
 pub fn confirm(canvas: &mut Canvas, area: Rect, confirm: &Confirm) {
     let look = canvas.look;
     let width = area.width.saturating_sub(4).min(70);
@@ -45,6 +46,7 @@ pub fn confirm(canvas: &mut Canvas, area: Rect, confirm: &Confirm) {
     }
 }
 
+/// A path being typed, with what it could become.
 pub fn prompt(canvas: &mut Canvas, area: Rect, prompt: &Prompt) {
     let look = canvas.look;
     let place = centred(area, area.width.saturating_sub(4).min(100), area.height.saturating_sub(4).min(18));

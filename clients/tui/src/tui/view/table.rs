@@ -32,6 +32,7 @@ pub enum Align {
     End,
 }
 
+/// A column by its parts.
 pub const fn column(head: &'static str, min: usize, flex: usize, align: Align, rank: u8) -> Column {
     Column { head, min, flex, align, rank }
 }

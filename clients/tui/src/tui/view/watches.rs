@@ -21,6 +21,7 @@ const COLUMNS: &[Column] = &[
     column("LAST", 24, 2, Align::Left, 4),
 ];
 
+/// The list, and what is chosen of it.
 pub fn draw(model: &Model, canvas: &mut Canvas, area: Rect) {
     let watches = model.watch_rows();
     if watches.is_empty() {
