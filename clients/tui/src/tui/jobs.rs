@@ -79,6 +79,12 @@ impl Jobs {
         self.stale = true;
     }
 
+    /// The queue or a device is another now: what jobs were told to wait for no longer
+    /// holds. The daemon tells anew with each job.
+    pub fn wait_no_more(&mut self) {
+        self.all.values_mut().for_each(|job| job.waits_for = None);
+    }
+
     /// As the daemon has forgotten them.
     pub fn forget_ended(&mut self) {
         self.all.retain(|_, job| !job.state.is_final());

@@ -87,6 +87,9 @@ pub fn update(model: &mut Model, msg: Msg) {
             if model.status.as_ref() == Some(&*status) {
                 return;
             }
+            if model.jobs.queue.paused && !status.queue.paused {
+                model.jobs.wait_no_more();
+            }
             model.jobs.queue = status.queue.clone();
             model.status = Some(*status);
         }
@@ -203,7 +206,12 @@ fn hear(model: &mut Model, event: Event) {
             None => model.watches.push(watch),
         },
         EventBody::WatchRemoved { watch } => model.watches.retain(|known| known.id != watch.id),
-        EventBody::Queue { queue } => model.jobs.queue = queue,
+        EventBody::Queue { queue } => {
+            if model.jobs.queue.paused && !queue.paused {
+                model.jobs.wait_no_more();
+            }
+            model.jobs.queue = queue;
+        }
         EventBody::Net { net } => hear_net(model, *net),
         EventBody::Pull { pull } => {
             if let Some(net) = model.nets.iter_mut().find(|net| net.id == pull.net) {
@@ -222,6 +230,7 @@ fn hear(model: &mut Model, event: Event) {
             }
         }
         EventBody::Yield { yielded } => {
+            model.jobs.wait_no_more();
             if let Some(status) = &mut model.status {
                 status.yielded = yielded;
             }

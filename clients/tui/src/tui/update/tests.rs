@@ -238,6 +238,18 @@ fn nothing_is_asked_for_while_nothing_changes() {
 }
 
 #[test]
+fn what_jobs_waited_for_is_forgotten_when_that_is_over() {
+    let mut model = model();
+    let waiting = Job { waits_for: Some("the queue is paused".into()), ..job(8, JobState::Queued) };
+    model.jobs.queue.paused = true;
+    told(&mut model, vec![event(101, waiting)]);
+    assert!(model.jobs.get(JobId(8)).is_some_and(|job| job.waits_for.is_some()));
+    let body = EventBody::Queue { queue: meshkiln_protocol::daemon::QueueStatus::default() };
+    told(&mut model, vec![Event { seq: 102, time_ms: 0, body }]);
+    assert!(model.jobs.get(JobId(8)).is_some_and(|job| job.waits_for.is_none()));
+}
+
+#[test]
 fn progress_of_a_job_that_is_not_known_is_no_trouble() {
     let mut model = model();
     let progress = Progress { stage: "bake".into(), done: 1, total: 2, fraction: 0.5, eta_ms: None };

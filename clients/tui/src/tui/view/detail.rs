@@ -67,7 +67,7 @@ pub fn lines(model: &Model, job: &Job, width: usize) -> Vec<Line<'static>> {
         job.progress.as_ref().and_then(|progress| progress.eta_ms).map(|ms| format!("{} left", show::duration(ms)));
     let tries = (job.attempt > 1).then(|| format!("{}, {} crashes", job.attempt, job.crashes));
     for (what, value) in [
-        ("waits for", job.waits_for.clone()),
+        ("waits", job.waits_for.clone()),
         ("queue", before),
         ("estimate", left),
         ("recipe", Some(job.recipe.clone())),

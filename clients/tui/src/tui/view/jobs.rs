@@ -89,7 +89,7 @@ fn doing(model: &Model, job: &Job) -> (String, Style) {
         (JobState::Running, None) => {
             let stage = job.stages.iter().find(|run| run.state == StageState::Running);
             let text = stage.map_or_else(|| "running".to_owned(), |run| run.stage.clone());
-            (job.waits_for.as_ref().map_or(text, |what| format!("waits for {what}")), look.accent())
+            (job.waits_for.clone().unwrap_or(text), look.accent())
         }
         (JobState::Queued, _) => {
             let before = model.jobs.position(job);
@@ -98,7 +98,7 @@ fn doing(model: &Model, job: &Job) -> (String, Style) {
                 Class::Interactive | Class::Watch => "",
             };
             let text = match (&job.waits_for, before) {
-                (Some(what), _) => format!("waits for {what}"),
+                (Some(what), _) => what.clone(),
                 (None, 0) => format!("next{class}"),
                 (None, n) => format!("{} before it{class}", show::count(n as u64)),
             };
