@@ -157,6 +157,9 @@ fn go(model: &mut Model, cmd: Cmd) {
     } else if model.view == View::Log {
         // Counted from the end, so that it follows the newest.
         model.log_up = model.log_up.saturating_add_signed(-step).min(model.drawn.deepest);
+    } else if cmd == Cmd::Top {
+        // It stays there, whatever comes.
+        model.cursors[model.view as usize] = Cursor::default();
     } else {
         let at = model.cursor().at.saturating_add_signed(step);
         model.choose(at);

@@ -12,13 +12,13 @@ use std::{
 };
 
 use meshkiln_protocol::{
-    api::{AssetList, JobList, NoParams, RecipeListAll, StageListAll},
-    asset::AssetListParams,
+    api::{AssetList, JobList, Method, NoParams, RecipeListAll, StageListAll},
+    asset::{AssetListParams, AssetPage},
     daemon::HelloResult,
     event::{Event, EventBody, PollParams},
-    job::{JobId, JobListParams},
+    job::{JobId, JobListParams, JobPage},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
 use super::msg::{Msg, Trouble};
@@ -142,8 +142,12 @@ impl Feed<'_> {
         self.jobs_before = None;
         self.list_jobs(None)?;
         let params = AssetListParams { before: None, limit: Some(50) };
-        let page = self.client()?.call::<AssetList>(&params)?;
-        self.pass(Msg::Assets { page, more: true });
+        // They come again when they are looked at; an older daemon may have none.
+        if let Ok(page) = self.client()?.ask::<Json>(AssetList::NAME, &params) {
+            let (assets, next, strange) = understood(page, "assets");
+            self.pass(Msg::Assets { page: AssetPage { assets, next }, more: true });
+            self.pass_strange(strange);
+        }
         Ok(())
     }
 
@@ -151,9 +155,11 @@ impl Feed<'_> {
     fn list_jobs(&mut self, before: Option<JobId>) -> Result<(), Failure> {
         let limit = if before.is_none() { 100 } else { LIST_PAGE };
         let params = JobListParams { states: Vec::new(), before, limit: Some(limit) };
-        let page = self.client()?.call::<JobList>(&params)?;
-        self.jobs_before = page.next;
-        self.pass(Msg::Jobs(page));
+        let page = self.client()?.ask::<Json>(JobList::NAME, &params)?;
+        let (jobs, next, strange) = understood(page, "jobs");
+        self.jobs_before = next;
+        self.pass(Msg::Jobs(JobPage { jobs, next }));
+        self.pass_strange(strange);
         Ok(())
     }
 
@@ -205,9 +211,27 @@ impl Feed<'_> {
         }
     }
 
+    /// Says that there were things of another version.
+    fn pass_strange(&self, strange: usize) {
+        if strange > 0 {
+            self.pass(Msg::Events { events: Vec::new(), strange });
+        }
+    }
+
     fn pass(&self, msg: Msg) -> bool {
         self.out.send(msg).is_ok()
     }
+}
+
+/// A page of things, one by one: how many are of another version, and not understood.
+fn understood<T: DeserializeOwned>(mut page: Json, list: &str) -> (Vec<T>, Option<JobId>, usize) {
+    let mut take = |name: &str| page.get_mut(name).map(Json::take).unwrap_or_default();
+    let next = serde_json::from_value(take("next")).unwrap_or_default();
+    let Json::Array(all) = take(list) else { return (Vec::new(), next, 0) };
+    let n = all.len();
+    let known: Vec<T> = all.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect();
+    let strange = n - known.len();
+    (known, next, strange)
 }
 
 /// Event by event where one of them is not understood; how many were not.
@@ -275,5 +299,17 @@ mod tests {
         let (page, strange) = read(page).unwrap();
         assert_eq!((page.events.len(), page.next, strange), (1, 8, 1));
         assert!(read(json!({"events": 3})).is_err());
+    }
+
+    #[test]
+    fn a_job_in_a_state_of_a_later_version_hides_no_other() {
+        let known =
+            serde_json::to_value(super::super::samples::job(4, meshkiln_protocol::job::JobState::Done)).unwrap();
+        let mut other = known.clone();
+        (other["id"], other["state"]) = (json!(5), json!("postponed"));
+        let (jobs, next, strange) =
+            understood::<meshkiln_protocol::job::Job>(json!({"jobs": [other, known], "next": 4}), "jobs");
+        assert_eq!((jobs.len(), jobs[0].id, next, strange), (1, JobId(4), Some(JobId(4)), 1));
+        assert_eq!(understood::<meshkiln_protocol::job::Job>(json!([3]), "jobs"), (vec![], None, 0));
     }
 }

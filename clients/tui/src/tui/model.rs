@@ -240,24 +240,25 @@ impl Model {
         }
     }
 
-    /// Puts the cursor back onto what was chosen.
+    /// Puts the cursor back onto what was chosen; to the top while nothing was.
     pub fn follow(&mut self) {
         let view = self.view as usize;
-        let at = self.cursors[view].at;
-        if self.cursors[view].id.is_some() && self.row_id(at) == self.cursors[view].id {
+        if self.cursors[view].id.is_none() {
+            self.cursors[view].at = 0;
             return;
         }
-        let n = self.rows();
-        let id = self.cursors[view].id.clone();
-        let found = match (&id, self.view) {
-            (None, _) => None,
-            (Some(id), View::Jobs) => {
-                let id = id.parse().ok().map(JobId);
+        let Cursor { at, id, .. } = self.cursors[view].clone();
+        if self.row_id(at) == id {
+            return;
+        }
+        let found = match self.view {
+            View::Jobs => {
+                let id = id.and_then(|id| id.parse().ok()).map(JobId);
                 self.jobs.rows().iter().position(|row| Some(*row) == id)
             }
-            (Some(_), _) => (0..n).find(|at| self.row_id(*at) == id),
+            _ => (0..self.rows()).find(|at| self.row_id(*at) == id),
         };
-        self.choose(found.unwrap_or(if id.is_none() { 0 } else { at }));
+        self.choose(found.unwrap_or(at));
     }
 
     /// Puts the cursor onto a row; the last one if there are fewer.

@@ -265,7 +265,7 @@ fn shrink(picture: &Picture, w: u32, h: u32) -> Picture {
 }
 
 fn half_block(top: Rgba<u8>, bottom: Rgba<u8>, look: Look) -> (char, Style) {
-    let is_there = |pixel: Rgba<u8>| pixel[3] >= 96;
+    let is_there = |pixel: Rgba<u8>| pixel[3] >= 150;
     let style = Style::new();
     match (is_there(top), is_there(bottom)) {
         (false, false) => (' ', style),

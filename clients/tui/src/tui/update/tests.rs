@@ -74,11 +74,14 @@ fn when_events_are_lost_everything_is_listed_afresh() {
 #[test]
 fn the_cursor_stays_on_its_job_wherever_that_goes() {
     let mut model = model();
+    told(&mut model, vec![event(101, job(2, JobState::Running))]);
+    assert_eq!(chosen(&model), Some(2), "untouched, it stays at the top");
+    told(&mut model, vec![event(102, job(2, JobState::Dead))]);
     press(&mut model, "vv");
     assert_eq!(chosen(&model), Some(8));
-    told(&mut model, vec![event(101, job(30, JobState::Running)), event(102, job(8, JobState::Running))]);
+    told(&mut model, vec![event(103, job(30, JobState::Running)), event(104, job(8, JobState::Running))]);
     assert_eq!(chosen(&model), Some(8));
-    told(&mut model, vec![event(103, job(8, JobState::Done))]);
+    told(&mut model, vec![event(105, job(8, JobState::Done))]);
     assert_eq!(chosen(&model), Some(8));
     press(&mut model, "/lantern-5\n");
     assert_eq!(chosen(&model), Some(5), "what is no longer listed cannot be chosen");
