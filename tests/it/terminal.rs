@@ -14,7 +14,8 @@ fn open(home: &Home, size: (u16, u16), args: &str, variables: &[(&str, &str)]) -
     let tmux = Tmux::start(size, folder, &variables)?;
     tmux.type_text(&format!("{} {args}; echo it ended with $?", program("meshkiln").display()));
     tmux.press(&["Enter"]);
-    tmux.until_shown("0 running");
+    // Said once a daemon has answered.
+    tmux.until_shown("No jobs yet");
     Some(tmux)
 }
 
@@ -155,7 +156,7 @@ fn the_terminal_is_given_back_on_a_signal_and_while_it_is_suspended() {
     assert_given_back(&tmux);
     tmux.type_text("fg");
     tmux.press(&["Enter"]);
-    tmux.until_shown("0 running");
+    tmux.until_shown("No jobs yet");
     assert_eq!(tmux.variable("alternate_on"), "1");
 
     let name = program("meshkiln");
@@ -169,4 +170,21 @@ fn the_terminal_is_given_back_on_a_signal_and_while_it_is_suspended() {
     meshkiln_tests::system::send_signal(ours[0], libc::SIGTERM);
     tmux.until_shown("it ended with");
     assert_given_back(&tmux);
+}
+
+#[test]
+fn a_daemon_that_was_told_to_stop_is_started_again_only_when_asked_for() {
+    let home = Home::new("cpu");
+    let Some(tmux) = open(&home, SIZE, "", &[]) else { return };
+    assert_eq!(home.cli(&["down"]).status.code(), Some(0));
+    tmux.until_shown("the daemon was stopped; U starts it");
+    assert!(Daemon::find(home.dir.path()).is_none(), "it was started behind the user's back");
+    tmux.press(&["U"]);
+    tmux.until_shown("the daemon is back");
+    assert!(Daemon::find(home.dir.path()).is_some());
+    // Whoever starts it: this client finds it.
+    assert_eq!(home.cli(&["down"]).status.code(), Some(0));
+    tmux.until_shown("the daemon was stopped; U starts it");
+    assert_eq!(home.cli(&["up"]).status.code(), Some(0));
+    tmux.until("it is found", |text| !text.contains("was stopped") && text.contains("the daemon is back"));
 }

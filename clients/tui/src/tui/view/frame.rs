@@ -67,6 +67,9 @@ fn tabs(model: &Model, canvas: &mut Canvas, area: Rect) {
 
 /// The queue in as many words as there is room for.
 fn summary(model: &Model, room: usize) -> String {
+    if model.hello.is_none() {
+        return String::new();
+    }
     let queue = &model.jobs.queue;
     let mut parts = Vec::new();
     if model.yielded().is_some() {
