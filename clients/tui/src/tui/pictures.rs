@@ -266,7 +266,9 @@ fn shrink(picture: &Picture, w: u32, h: u32) -> Picture {
 }
 
 fn half_block(top: Rgba<u8>, bottom: Rgba<u8>, look: Look) -> (char, Style) {
-    let is_there = |pixel: Rgba<u8>| pixel[3] >= 150;
+    // Thin parts are kept; a soft shadow would be a black hole.
+    let is_shadow = |pixel: Rgba<u8>| pixel[3] < 230 && pixel.0[..3].iter().all(|channel| *channel < 24);
+    let is_there = |pixel: Rgba<u8>| pixel[3] >= 96 && !is_shadow(pixel);
     let style = Style::new();
     match (is_there(top), is_there(bottom)) {
         (false, false) => (' ', style),
@@ -336,6 +338,12 @@ mod tests {
         assert_eq!(cells[0], ('▀', Style::new().fg(Color::Rgb(255, 0, 0)).bg(Color::Rgb(255, 0, 0))));
         assert_eq!(cells[24], ('▀', Style::new().fg(Color::Rgb(0, 0, 255)).bg(Color::Rgb(0, 0, 255))));
         assert_eq!(cells[7], (' ', Style::new()));
+    }
+
+    #[test]
+    fn thin_parts_are_drawn_and_shadows_are_not() {
+        let half = |r, a| half_block(Rgba([r, 0, 0, a]), Rgba([0, 0, 0, 0]), LOOK).0;
+        assert_eq!([half(90, 100), half(90, 50), half(0, 200), half(0, 255)], ['▀', ' ', ' ', '▀']);
     }
 
     #[test]
