@@ -2,9 +2,8 @@
 //! the screen.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,21 +11,19 @@ use crate::{PATIENCE, say};
 
 /// A terminal with a shell in it. Everything in it is killed when it is dropped.
 pub struct Tmux {
-    /// Nobody else's server.
-    socket: String,
+    /// Nobody else's server; goes with the folder it lies in.
+    socket: PathBuf,
 }
 
 impl Tmux {
-    /// Of so many columns and rows, with these variables. `None`, and a line that says so,
+    /// Of so many columns and rows, with these variables, one a folder. `None`, and a line that says so,
     /// where there is no tmux.
     pub fn start(size: (u16, u16), folder: &Path, variables: &[(&str, &str)]) -> Option<Tmux> {
-        static N: AtomicUsize = AtomicUsize::new(0);
         if !Command::new("tmux").arg("-V").output().is_ok_and(|version| version.status.success()) {
             say("skipped: the full-screen client in a terminal: tmux is missing (apt-get install tmux)");
             return None;
         }
-        let socket = format!("meshkiln-{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
-        let tmux = Tmux { socket };
+        let tmux = Tmux { socket: folder.join("tmux.socket") };
         let mut command = tmux.command();
         command.args(["-f", "/dev/null", "new-session", "-d", "-s", "t"]);
         command.args(["-x", &size.0.to_string(), "-y", &size.1.to_string()]);
@@ -44,7 +41,7 @@ impl Tmux {
 
     fn command(&self) -> Command {
         let mut command = Command::new("tmux");
-        command.args(["-L", &self.socket, "-u"]).env_remove("TMUX");
+        command.arg("-S").arg(&self.socket).arg("-u").env_remove("TMUX");
         command
     }
 
