@@ -14,7 +14,11 @@ use ratatui::{
     style::{Color, Style},
     widgets::Widget,
 };
-use ratatui_image::{Image, Resize, picker::Picker, protocol::Protocol};
+use ratatui_image::{
+    Image, Resize,
+    picker::{Picker, ProtocolType},
+    protocol::Protocol,
+};
 
 use super::look::{Depth, Look};
 
@@ -22,6 +26,8 @@ use super::look::{Depth, Look};
 const LONGEST_SIDE: u32 = 1200;
 /// Of what is decoded; anything larger is not shown.
 const LARGEST_BYTES: u64 = 512 << 20;
+/// More opaque than any shadow that the daemon draws.
+const MOSTLY_OPAQUE: u8 = 215;
 /// Kept at once; the oldest go.
 const MOST: usize = 24;
 
@@ -143,11 +149,12 @@ impl Pictures {
 
     fn make(&self, picture: &Picture, size: Size) -> Prepared {
         if let Some(picker) = &self.picker {
-            let made = picker.new_protocol(
-                DynamicImage::ImageRgba8(picture.clone()),
-                size,
-                Resize::Scale(Some(FilterType::Triangle)),
-            );
+            let mut picture = picture.clone();
+            if picker.protocol_type() == ProtocolType::Sixel {
+                harden(&mut picture);
+            }
+            let made =
+                picker.new_protocol(DynamicImage::ImageRgba8(picture), size, Resize::Scale(Some(FilterType::Triangle)));
             if let Ok(protocol) = made {
                 return Prepared::Protocol(Box::new(protocol));
             }
@@ -221,6 +228,13 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, String> {
         picture = picture.thumbnail(LONGEST_SIDE, LONGEST_SIDE);
     }
     Ok(picture.into_rgba8())
+}
+
+/// For sixels, which are there or not: of soft shadows nothing stays, for they would be black shapes.
+fn harden(picture: &mut Picture) {
+    for pixel in picture.pixels_mut() {
+        pixel[3] = if pixel[3] >= MOSTLY_OPAQUE { 255 } else { 0 };
+    }
 }
 
 /// A picture in cells, as large as fits: two pixels a cell, one above the other;
@@ -338,6 +352,13 @@ mod tests {
         assert_eq!(cells[0], ('▀', Style::new().fg(Color::Rgb(255, 0, 0)).bg(Color::Rgb(255, 0, 0))));
         assert_eq!(cells[24], ('▀', Style::new().fg(Color::Rgb(0, 0, 255)).bg(Color::Rgb(0, 0, 255))));
         assert_eq!(cells[7], (' ', Style::new()));
+    }
+
+    #[test]
+    fn shadows_are_no_shapes_where_there_is_no_half_transparency() {
+        let mut picture = RgbaImage::from_fn(3, 1, |x, _| Rgba([0, 0, 0, [199, 230, 255][x as usize]]));
+        harden(&mut picture);
+        assert_eq!(picture.pixels().map(|pixel| pixel[3]).collect::<Vec<_>>(), [0, 255, 255]);
     }
 
     #[test]
