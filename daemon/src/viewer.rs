@@ -118,7 +118,7 @@ impl Viewer {
     fn start(&self) -> io::Result<Pipes> {
         let mut program = Command::new(&self.exe);
         program.args(["viewer", "--blobs"]).arg(&self.blobs);
-        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         #[cfg(unix)]
         // Out of the terminal's reach: Ctrl-C is the daemon's affair.
         std::os::unix::process::CommandExt::process_group(&mut program, 0);

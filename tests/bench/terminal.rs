@@ -16,7 +16,7 @@ use std::{
 };
 
 use meshkiln_protocol::{PROTOCOL_VERSION, api::METHODS, runtime::RuntimeFile};
-use meshkiln_tests::program;
+use meshkiln_tests::{PROP, program};
 use serde_json::{Value as Json, json};
 
 const JOBS: u64 = 10_000;
@@ -238,24 +238,8 @@ fn sample(method: &str) -> Json {
 }
 
 fn job(id: u64, state: &str) -> Json {
-    let stages: Vec<Json> = [
-        "decode",
-        "cutout",
-        "reconstruct",
-        "surface",
-        "clean",
-        "simplify",
-        "unwrap",
-        "bake",
-        "lods",
-        "collider",
-        "export",
-        "check",
-        "preview",
-    ]
-    .iter()
-    .map(|stage| json!({ "stage": stage, "engine": "standard", "state": "pending" }))
-    .collect();
+    let stages: Vec<Json> =
+        PROP.iter().map(|stage| json!({ "stage": stage, "engine": "standard", "state": "pending" })).collect();
     json!({
         "id": id, "state": state, "class": "batch", "name": format!("lantern number {id}"),
         "source_path": format!("/home/ada/props/lantern-{id}.png"), "source_sha256": "9f86d081884c7d65",

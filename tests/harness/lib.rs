@@ -309,6 +309,23 @@ pub fn runtime_file(home: &Path) -> Option<RuntimeFile> {
     serde_json::from_str(&fs::read_to_string(home.join("runtime/daemon.json")).ok()?).ok()
 }
 
+/// Stages of the recipe `prop`, in order.
+pub const PROP: [&str; 13] = [
+    "decode",
+    "cutout",
+    "reconstruct",
+    "surface",
+    "clean",
+    "simplify",
+    "unwrap",
+    "bake",
+    "lods",
+    "collider",
+    "export",
+    "check",
+    "preview",
+];
+
 /// A picture that comes with the project.
 pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).canonicalize().unwrap()

@@ -4,24 +4,8 @@ use std::fs;
 
 use meshkiln_models::export::{glb, ownership};
 use meshkiln_protocol::job::{JobState, StageState, SubmitParams};
-use meshkiln_tests::{Daemon, Home, PATIENCE, example, stages_in, submit, until};
+use meshkiln_tests::{Daemon, Home, PATIENCE, PROP, example, stages_in, submit, until};
 use rusqlite::Connection;
-
-const PROP: [&str; 13] = [
-    "decode",
-    "cutout",
-    "reconstruct",
-    "surface",
-    "clean",
-    "simplify",
-    "unwrap",
-    "bake",
-    "lods",
-    "collider",
-    "export",
-    "check",
-    "preview",
-];
 
 /// Those of `draft`: no levels of detail, no collider.
 fn draft() -> Vec<&'static str> {
