@@ -7,6 +7,7 @@ pub mod color;
 pub mod complete;
 pub mod decode;
 pub mod fill;
+pub mod pil_resize;
 pub mod png_io;
 pub mod resize;
 pub mod sniff;

@@ -136,6 +136,16 @@ impl Fixture {
         })
     }
 
+    /// The same for bytes, which must be equal.
+    pub fn compare_bytes(&self, name: &str, got: &[u8]) -> Comparison {
+        let (shape, golden) = self.golden_bytes(name);
+        assert_eq!(got.len(), golden.len(), "{name}: {shape:?}");
+        let differences = got.iter().zip(&golden).map(|(a, b)| a.abs_diff(*b));
+        let first_bad = differences.clone().position(|d| d > 0).map(|i| (i, f32::from(got[i]), f32::from(golden[i])));
+        let max_error = f64::from(differences.max().unwrap_or(0));
+        Comparison { name: name.to_owned(), n: got.len(), max_error, share: max_error, first_bad }
+    }
+
     /// The same with a tolerance of one's own for each stored value.
     pub fn compare_within(&self, name: &str, got: &[f32], tolerance: &dyn Fn(f64) -> f64) -> Comparison {
         let output = &self.outputs[name];

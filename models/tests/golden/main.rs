@@ -6,6 +6,7 @@
 
 mod fixture;
 mod mesh;
+mod pil_resize;
 mod preprocess;
 mod triposr;
 
@@ -34,6 +35,7 @@ fn golden_f32() {
         "triposr" => Some(triposr::compare(fixture, &compute)),
         "triposr_preprocess" => Some(preprocess::compare(fixture)),
         "triposr_mesh" => Some(mesh::compare(fixture)),
+        "pil_resize" => Some(pil_resize::compare(fixture)),
         _ => None,
     });
 }

@@ -25,17 +25,9 @@ pub fn compare(fixture: &Fixture) -> Vec<Comparison> {
                     "composite" => RgbImage::into_raw(composite(&object)),
                     other => panic!("there is no step {other}"),
                 };
-                compared.push(equal(output, &got, &fixture.golden_bytes(output).1));
+                compared.push(fixture.compare_bytes(output, &got));
             }
         }
     }
     compared
-}
-
-fn equal(name: &str, got: &[u8], golden: &[u8]) -> Comparison {
-    assert_eq!(got.len(), golden.len(), "{name}");
-    let differences = got.iter().zip(golden).map(|(a, b)| a.abs_diff(*b));
-    let first_bad = differences.clone().position(|d| d > 0).map(|i| (i, f32::from(got[i]), f32::from(golden[i])));
-    let max_error = f64::from(differences.max().unwrap_or(0));
-    Comparison { name: name.to_owned(), n: got.len(), max_error, share: max_error, first_bad }
 }
