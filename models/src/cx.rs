@@ -56,9 +56,9 @@ impl StageCx<'_> {
     }
 
     /// The network of this run, warm, in `precision` or what suits the device best: the one that
-    /// the setting `net` names, or else the one of the catalogue that `N` is.
-    pub fn net<N: Net>(&self, precision: Option<Precision>) -> Result<Arc<N>, StageError> {
-        let id = self.named_net().unwrap_or(N::ID);
+    /// the setting `net` names, or else `id` of the catalogue.
+    pub fn net<N: Net>(&self, id: &str, precision: Option<Precision>) -> Result<Arc<N>, StageError> {
+        let id = self.named_net().unwrap_or(id);
         let handle = self.nets.net(id, precision)?;
         let other = || StageError::internal(format!("network `{id}` was loaded as another kind of net"));
         handle.get().ok_or_else(other)

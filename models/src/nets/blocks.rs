@@ -320,7 +320,7 @@ fn chunked(q: Columns, k: Columns, v: Columns, n_heads: usize) -> Result<Tensor>
 }
 
 /// Hands the numbers of a tensor of f32 on the CPU to `work`.
-fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(super) fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
@@ -329,7 +329,7 @@ fn read<R>(tensor: &Tensor, work: impl FnOnce(&[f32]) -> Result<R>) -> Result<R>
     }
 }
 
-fn written(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
+pub(super) fn written(values: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 

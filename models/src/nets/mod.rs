@@ -11,10 +11,12 @@
 pub mod blocks;
 pub mod checkpoint;
 pub mod compute;
+pub mod conv;
 #[cfg(feature = "flash-attn")]
 mod cuda;
 #[cfg(feature = "cuda")]
 pub mod cuda_memory;
+pub mod features;
 pub mod installed;
 pub mod synthetic;
 pub mod torchscript;
@@ -30,27 +32,26 @@ pub use self::{
 };
 use crate::error::StageError;
 
-/// A network that can be loaded.
+/// A kind of network that can be loaded.
 pub trait Net: Any + Send + Sync + Sized {
-    /// As in the catalogue of weights and in `Engine::net`.
-    const ID: &'static str;
-
-    /// Builds the net. `config` is the checkpoint's own configuration as a tree, where it has one.
-    fn load(config: Option<&serde_json::Value>, vars: &Vars) -> Result<Self, StageError>;
+    /// Builds the net `id` of the catalogue, where several sizes are of one kind. `config` is the
+    /// checkpoint's own configuration as a tree, where it has one.
+    fn load(id: &str, config: Option<&serde_json::Value>, vars: &Vars) -> Result<Self, StageError>;
 }
 
 /// Every network there is an engine for.
-pub static LOADERS: &[Loader] = &[Loader::of::<triposr::TripoSr>()];
+pub static LOADERS: &[Loader] = &[Loader::of::<triposr::TripoSr>("triposr")];
 
-/// Loads one kind of network without its type being known.
+/// Loads one network without its type being known.
 pub struct Loader {
+    /// As in the catalogue of weights and in `Engine::net`.
     pub id: &'static str,
-    load: fn(Option<&serde_json::Value>, &Vars) -> Result<NetHandle, StageError>,
+    load: fn(&'static str, Option<&serde_json::Value>, &Vars) -> Result<NetHandle, StageError>,
 }
 
 impl Loader {
-    const fn of<N: Net>() -> Loader {
-        Loader { id: N::ID, load: |config, vars| Ok(NetHandle::new(N::ID, N::load(config, vars)?)) }
+    const fn of<N: Net>(id: &'static str) -> Loader {
+        Loader { id, load: |id, config, vars| Ok(NetHandle::new(id, N::load(id, config, vars)?)) }
     }
 
     pub fn find(id: &str) -> Option<&'static Loader> {
@@ -64,7 +65,7 @@ impl Loader {
         checkpoint: &dyn Checkpoint,
         compute: &Compute,
     ) -> Result<NetHandle, StageError> {
-        (self.load)(config, &Vars::new(checkpoint, compute))
+        (self.load)(self.id, config, &Vars::new(checkpoint, compute))
     }
 }
 

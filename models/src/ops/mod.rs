@@ -3,6 +3,7 @@
 //! | kernel | file |
 //! | --- | --- |
 //! | linear layers with bias, GELU, GEGLU, added to a residual | linear/ |
+//! | convolutions, plain, dilated, strided, for each channel | conv/ |
 //! | attention without the matrix of scores | attention/ |
 //! | layer and group norm, transposition | norm.rs |
 //! | triplane sampling and the decoder behind it | triplane/ |
@@ -14,6 +15,7 @@
 //! on the number of threads.
 
 pub mod attention;
+pub mod conv;
 pub mod isa;
 pub mod linear;
 pub mod norm;

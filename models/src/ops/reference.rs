@@ -6,7 +6,10 @@
 
 use glam::Vec3;
 
-use super::{Activation, Attention, DecoderLayer, Linear, Norm, Precision, Triplanes, bf16};
+use super::{
+    Activation, Attention, DecoderLayer, Linear, Norm, Precision, Triplanes, bf16,
+    conv::{After, ConvShape, Convolution},
+};
 
 fn rounded(value: f32, precision: Precision) -> f64 {
     f64::from(match precision {
@@ -168,4 +171,42 @@ pub fn decode(planes: &Triplanes, layers: &[DecoderLayer], precision: Precision,
         x = if i + 1 < layers.len() { y.into_iter().map(silu).collect() } else { y };
     }
     x
+}
+
+/// A convolution with its activation; x `[h, w, n_in]` to `[h', w', n_out]`.
+pub fn convolution(layer: &Convolution, x: &[f32], h: usize, w: usize) -> Vec<f64> {
+    let ConvShape { n_in, n_out, kernel, stride, padding, dilation, groups } = layer.shape;
+    let (in_group, out_group) = (n_in / groups, n_out / groups);
+    let mut y = Vec::new();
+    for (row, column) in (0..layer.shape.size(h)).flat_map(|row| (0..layer.shape.size(w)).map(move |c| (row, c))) {
+        for c_out in 0..n_out {
+            let mut sum = layer.bias.map_or(0.0, |bias| f64::from(bias[c_out]));
+            for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel).map(move |kx| (ky, kx))) {
+                let at = |place: usize, tap: usize, n: usize| {
+                    (place * stride + tap * dilation).checked_sub(padding).filter(|at| *at < n)
+                };
+                let (Some(y), Some(x_at)) = (at(row, ky, h), at(column, kx, w)) else { continue };
+                for c in 0..in_group {
+                    let value = x[(y * w + x_at) * n_in + c_out / out_group * in_group + c];
+                    let weight = layer.weight[((c_out * in_group + c) * kernel + ky) * kernel + kx];
+                    sum += f64::from(value) * f64::from(weight);
+                }
+            }
+            y.push(activated(layer.after, sum, c_out));
+        }
+    }
+    y
+}
+
+fn activated(after: &After, v: f64, channel: usize) -> f64 {
+    let slope = |slope: f32| if v < 0.0 { v * f64::from(slope) } else { v };
+    match after {
+        After::None => v,
+        After::Relu => v.max(0.0),
+        After::LeakyRelu(s) => slope(*s),
+        After::Prelu(slopes) => slope(slopes[channel]),
+        After::Gelu => gelu(v),
+        After::Silu => silu(v),
+        After::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+    }
 }

@@ -71,7 +71,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
             let quality = Quality::find(cx.choice(quality::PARAM.id));
             let precision = quality::precision(cx.choice(quality::PRECISION.id)).or(quality.precision);
             let picture = preprocess::composite(&preprocess::foreground(&cutout, preprocess::RATIO)?);
-            let net = cx.net::<TripoSr>(precision)?;
+            let net = cx.net::<TripoSr>("triposr", precision)?;
             let mut field = net.field(&picture, &Watch { step: &|done, total| cx.step(done, total), tap: None })?;
             field.wishes = quality.wishes(height);
             asset.set(Slot::Field, Value::Field(Arc::new(field)));

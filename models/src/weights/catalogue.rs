@@ -4,6 +4,11 @@
 //! others. [`guide`] answers "what do I use for this?" from that table and from
 //! [`BUILT_IN`], the tools that need no weights.
 
+mod cutouts;
+mod depths;
+mod shapes;
+mod upscalers;
+
 /// One network: where it comes from, what it is for, what it asks of a machine.
 #[derive(Debug)]
 pub struct Net {
@@ -69,6 +74,7 @@ pub struct License {
 /// Memory that a net needs on the device that runs it, activations included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MemoryClass {
+    UpToGb2,
     Gb2To4,
     Gb4To8,
     Gb8To16,
@@ -78,6 +84,7 @@ pub enum MemoryClass {
 impl MemoryClass {
     pub fn label(self) -> &'static str {
         match self {
+            Self::UpToGb2 => "up to 2 GB",
             Self::Gb2To4 => "2-4 GB",
             Self::Gb4To8 => "4-8 GB",
             Self::Gb8To16 => "8-16 GB",
@@ -88,6 +95,7 @@ impl MemoryClass {
     /// Bytes a device should have free before such a net is recommended on it.
     pub fn wants_bytes(self) -> u64 {
         let gb = match self {
+            Self::UpToGb2 => 2,
             Self::Gb2To4 => 4,
             Self::Gb4To8 => 8,
             Self::Gb8To16 => 16,
@@ -132,42 +140,10 @@ impl Need {
 }
 
 /// Every network that can be loaded.
-pub static NETS: &[Net] = &[
-    // Revision, sizes and sums as several independent projects pin them in public code.
-    Net {
-        id: "triposr",
-        doc: "A mesh with colours out of one picture, back side included.",
-        serves: &[Need::ThreeD],
-        engines: &[Runs { stage: "reconstruct", engine: "triposr" }],
-        repository: "stabilityai/TripoSR",
-        revision: Some("5b521936b01fbe1890f6f9baed0254ab6351c04a"),
-        files: &[
-            NetFile {
-                path: "config.yaml",
-                bytes: Some(987),
-                sha256: Some("74ca708ce086bf68e97709ea6b3d91f14717921c04691e84043f0eb8fcc68e62"),
-                role: Role::Config,
-            },
-            NetFile {
-                path: "model.ckpt",
-                bytes: Some(1_677_246_742),
-                sha256: Some("429e2c6b22a0923967459de24d67f05962b235f79cde6b032aa7ed2ffcd970ee"),
-                role: Role::Checkpoint,
-            },
-        ],
-        license: License {
-            id: "MIT",
-            says: "Any use, commercial too, of the weights and of what they make; keep the copyright notice with copies of the weights.",
-        },
-        memory: MemoryClass::Gb4To8,
-        cpu_viable: true,
-        speed: "Its authors report under half a second for a picture on an A100.",
-        quality: "Plausible shapes of single objects; soft details, colours without material properties.",
-    },
-];
+pub static NETS: &[&Net] = &[&shapes::TRIPOSR];
 
 pub fn find(id: &str) -> Option<&'static Net> {
-    NETS.iter().find(|net| net.id == id)
+    NETS.iter().copied().find(|net| net.id == id)
 }
 
 impl Net {
@@ -279,7 +255,7 @@ pub struct Guide {
 pub fn guide(need: Need) -> Guide {
     Guide {
         need,
-        nets: NETS.iter().filter(|net| net.serves.contains(&need)).collect(),
+        nets: NETS.iter().copied().filter(|net| net.serves.contains(&need)).collect(),
         built_in: BUILT_IN.iter().filter(|tool| tool.serves.contains(&need)).collect(),
     }
 }

@@ -39,9 +39,7 @@ pub struct TripoSr {
 }
 
 impl Net for TripoSr {
-    const ID: &'static str = "triposr";
-
-    fn load(config: Option<&serde_json::Value>, vars: &Vars) -> Result<Self, StageError> {
+    fn load(_: &str, config: Option<&serde_json::Value>, vars: &Vars) -> Result<Self, StageError> {
         TripoSr::new(config.map_or_else(|| Ok(Config::released()), Config::from_tree)?, vars)
     }
 }

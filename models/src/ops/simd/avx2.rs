@@ -10,6 +10,18 @@ pub(in super::super) struct Avx2;
 #[derive(Clone, Copy)]
 pub(in super::super) struct Two(__m256, __m256);
 
+/// Both numbers of each lane widened.
+#[inline(always)]
+unsafe fn dot_bf16(a: __m256, b: __m256, c: __m256) -> __m256 {
+    // SAFETY: AVX2 and FMA, as promised to the trait.
+    unsafe {
+        let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+        let even = |v: __m256| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+        let odd = |v: __m256| _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), upper));
+        _mm256_fmadd_ps(odd(a), odd(b), _mm256_fmadd_ps(even(a), even(b), c))
+    }
+}
+
 // SAFETY of every block: the trait's caller promises AVX2, FMA and valid pointers.
 impl Simd for Avx2 {
     type V = Two;
@@ -77,6 +89,10 @@ impl Simd for Avx2 {
     #[inline(always)]
     unsafe fn fma(a: Two, b: Two, c: Two) -> Two {
         unsafe { Two(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(a: Two, b: Two, c: Two) -> Two {
+        unsafe { Two(dot_bf16(a.0, b.0, c.0), dot_bf16(a.1, b.1, c.1)) }
     }
     #[inline(always)]
     unsafe fn min(a: Two, b: Two) -> Two {

@@ -50,8 +50,29 @@ unsafe fn store_two_at_once(to: *mut u16, first: __m512, second: __m512) {
     }
 }
 
+/// Both numbers of each lane widened.
+#[inline(always)]
+unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+    // SAFETY: AVX-512 F, as promised to the trait.
+    unsafe {
+        let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        let even = |v: __m512| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)));
+        let odd = |v: __m512| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
+        _mm512_fmadd_ps(odd(a), odd(b), _mm512_fmadd_ps(even(a), even(b), c))
+    }
+}
+
+/// The machine's own, which takes denormals for zero.
+#[inline(always)]
+unsafe fn dot_bf16_at_once(a: __m512, b: __m512, c: __m512) -> __m512 {
+    // SAFETY: AVX-512 BF16, as promised to the trait; all types are 512 bits.
+    unsafe {
+        _mm512_dpbf16_ps(c, std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute::<__m512, __m512bh>(b))
+    }
+}
+
 macro_rules! sixteen_lanes {
-    ($name:ident, $to_bf16:ident, $store_two:ident) => {
+    ($name:ident, $to_bf16:ident, $store_two:ident, $dot_bf16:ident) => {
         // SAFETY of every block: the trait's caller promises the instructions and valid pointers.
         impl Simd for $name {
             type V = __m512;
@@ -114,6 +135,10 @@ macro_rules! sixteen_lanes {
                 unsafe { _mm512_fmadd_ps(a, b, c) }
             }
             #[inline(always)]
+            unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+                unsafe { $dot_bf16(a, b, c) }
+            }
+            #[inline(always)]
             unsafe fn min(a: __m512, b: __m512) -> __m512 {
                 unsafe { _mm512_min_ps(a, b) }
             }
@@ -163,8 +188,8 @@ macro_rules! sixteen_lanes {
     };
 }
 
-sixteen_lanes!(Avx512, to_bf16, store_two);
-sixteen_lanes!(Avx512Bf16, to_bf16_at_once, store_two_at_once);
+sixteen_lanes!(Avx512, to_bf16, store_two, dot_bf16);
+sixteen_lanes!(Avx512Bf16, to_bf16_at_once, store_two_at_once, dot_bf16_at_once);
 
 /// Four rounds, each pairing rows: single lanes, pairs, quarters, halves.
 #[inline(always)]

@@ -70,6 +70,12 @@ impl Simd for Portable {
         std::array::from_fn(|i| mul_add(a[i], b[i], c[i]))
     }
     #[inline(always)]
+    unsafe fn dot_bf16(a: V, b: V, c: V) -> V {
+        let even = |v: f32| f32::from_bits(v.to_bits() << 16);
+        let odd = |v: f32| f32::from_bits(v.to_bits() & 0xffff_0000);
+        std::array::from_fn(|i| mul_add(odd(a[i]), odd(b[i]), mul_add(even(a[i]), even(b[i]), c[i])))
+    }
+    #[inline(always)]
     unsafe fn min(a: V, b: V) -> V {
         std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
     }

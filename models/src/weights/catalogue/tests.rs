@@ -37,7 +37,7 @@ fn every_net_has_a_name_of_its_own_and_says_what_it_is() {
             assert!(is_sentence(text), "{}: {text}", net.id);
         }
         assert!(!net.license.id.is_empty() && !net.serves.is_empty() && !net.engines.is_empty(), "{}", net.id);
-        assert!(std::ptr::eq(find(net.id).unwrap(), net));
+        assert!(std::ptr::eq(find(net.id).unwrap(), *net));
     }
     assert!(find("nothing").is_none());
 }
@@ -121,7 +121,13 @@ fn everything_is_run_by_something_that_exists() {
 
 #[test]
 fn memory_classes_grow() {
-    let all = [MemoryClass::Gb2To4, MemoryClass::Gb4To8, MemoryClass::Gb8To16, MemoryClass::Gb16AndMore];
+    let all = [
+        MemoryClass::UpToGb2,
+        MemoryClass::Gb2To4,
+        MemoryClass::Gb4To8,
+        MemoryClass::Gb8To16,
+        MemoryClass::Gb16AndMore,
+    ];
     assert!(all.is_sorted_by_key(|class| class.wants_bytes()));
     assert_eq!(MemoryClass::Gb4To8.label(), "4-8 GB");
 }

@@ -1,0 +1,256 @@
+//! Convolutions over features `[h, w, channels]`, channels last: pixels are rows of what linear
+//! layers, norms and attention take.
+//!
+//! On a CPU our own kernels run (`ops::conv`), elsewhere candle's, which want channels first and
+//! get turned copies.
+
+use candle_core::Tensor;
+
+use super::{
+    Compute, Vars,
+    blocks::{read, written},
+    checkpoint::on_device,
+    compute::Kernels,
+    features,
+};
+use crate::{
+    error::StageError,
+    ops::conv::{Convolution, PackedConv, Then},
+};
+
+pub use crate::ops::conv::{After, ConvShape};
+
+type Result<T, E = StageError> = std::result::Result<T, E>;
+
+/// y = after(conv(x) + b).
+pub struct Conv2d {
+    pub shape: ConvShape,
+    kernel: ConvKernel,
+}
+
+enum ConvKernel {
+    Ours(PackedConv),
+    /// `weight` as in the checkpoint and `bias` [1, n_out, 1, 1], in the precision of the net.
+    Candle {
+        weight: Tensor,
+        bias: Option<Tensor>,
+        after: After,
+    },
+}
+
+impl Conv2d {
+    /// Tensors `weight` [n_out, n_in / groups, k, k] and `bias` [n_out].
+    pub fn new(shape: ConvShape, after: After, vars: &Vars) -> Result<Conv2d> {
+        let bias = vars.values("bias", &[shape.n_out])?;
+        let weight = vars.values("weight", &shape.weight_shape())?;
+        Conv2d::from_values(shape, after, &weight, Some(&bias), vars.compute)
+    }
+
+    /// Tensor `weight` alone.
+    pub fn without_bias(shape: ConvShape, after: After, vars: &Vars) -> Result<Conv2d> {
+        let weight = vars.values("weight", &shape.weight_shape())?;
+        Conv2d::from_values(shape, after, &weight, None, vars.compute)
+    }
+
+    /// A convolution and the batch norm behind it (Ioffe and Szegedy, 2015) as one: running moments
+    /// are constants once a net is trained.
+    pub fn with_norm(
+        shape: ConvShape,
+        has_bias: bool,
+        after: After,
+        conv: &Vars,
+        norm: &Vars,
+        eps: f64,
+    ) -> Result<Conv2d> {
+        let n = shape.n_out;
+        let mut weight = conv.values("weight", &shape.weight_shape())?.to_vec();
+        let mut bias = if has_bias { conv.values("bias", &[n])?.to_vec() } else { vec![0.0; n] };
+        let of = |name: &str| norm.values(name, &[n]);
+        let (scale, shift, mean, variance) = (of("weight")?, of("bias")?, of("running_mean")?, of("running_var")?);
+        let len = weight.len() / n;
+        for (c, filter) in weight.chunks_exact_mut(len).enumerate() {
+            let factor = f64::from(scale[c]) / (f64::from(variance[c]) + eps).sqrt();
+            filter.iter_mut().for_each(|w| *w = (f64::from(*w) * factor) as f32);
+            bias[c] = ((f64::from(bias[c]) - f64::from(mean[c])) * factor + f64::from(shift[c])) as f32;
+        }
+        Conv2d::from_values(shape, after, &weight, Some(&bias), conv.compute)
+    }
+
+    /// From `weight` [n_out, n_in / groups, k, k] and `bias` [n_out], row-major.
+    pub fn from_values(
+        shape: ConvShape,
+        after: After,
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        compute: &Compute,
+    ) -> Result<Conv2d> {
+        let kernel = if compute.kernels == Kernels::Ours {
+            let convolution = Convolution { shape, weight, bias, after: &after };
+            ConvKernel::Ours(PackedConv::new(&convolution, compute.precision.of_kernels()))
+        } else {
+            let to_device = |values: &[f32], shape: &[usize]| -> Result<Tensor> {
+                Ok(on_device(values, shape, &compute.device)?.to_dtype(compute.dtype())?)
+            };
+            ConvKernel::Candle {
+                weight: to_device(weight, &shape.weight_shape())?,
+                bias: bias.map(|bias| to_device(bias, &[1, shape.n_out, 1, 1])).transpose()?,
+                after,
+            }
+        };
+        Ok(Conv2d { shape, kernel })
+    }
+
+    /// [h, w, n_in] to [h', w', n_out].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_cat(&[x])
+    }
+
+    /// `forward` of `parts` [h, w, c], side by side along channels.
+    pub fn forward_cat(&self, parts: &[&Tensor]) -> Result<Tensor> {
+        match &self.kernel {
+            ConvKernel::Ours(packed) => self.ours(packed, parts, None),
+            ConvKernel::Candle { weight, bias, after } => self.candle(weight, bias.as_ref(), after, parts),
+        }
+    }
+
+    /// residual + scale * `forward_cat`: the end of a residual branch. `residual` [h', w', n_out].
+    pub fn forward_add(&self, parts: &[&Tensor], residual: &Tensor, scale: f32) -> Result<Tensor> {
+        match &self.kernel {
+            ConvKernel::Ours(packed) => self.ours(packed, parts, Some((residual, scale))),
+            ConvKernel::Candle { weight, bias, after } => {
+                let y = self.candle(weight, bias.as_ref(), after, parts)?;
+                Ok((residual + (y * f64::from(scale))?)?)
+            }
+        }
+    }
+
+    fn ours(&self, packed: &PackedConv, parts: &[&Tensor], add: Option<(&Tensor, f32)>) -> Result<Tensor> {
+        let (h, w) = self.input_size(parts)?;
+        let (out_h, out_w) = (self.shape.size(h), self.shape.size(w));
+        let shape = [out_h, out_w, self.shape.n_out];
+        let (then, mut y) = match add {
+            None => (Then::Write, vec![0.0; shape.iter().product()]),
+            Some((residual, scale)) if residual.dims() == shape => {
+                (Then::Add { scale }, read(residual, |values| Ok(values.to_vec()))?)
+            }
+            Some((residual, _)) => {
+                return Err(StageError::internal(format!("a residual {:?} is added to {shape:?}", residual.dims())));
+            }
+        };
+        with_values(parts, &mut Vec::new(), &mut |parts| packed.apply(parts, h, w, &mut y, then))?;
+        written(y, &shape)
+    }
+
+    fn candle(&self, weight: &Tensor, bias: Option<&Tensor>, after: &After, parts: &[&Tensor]) -> Result<Tensor> {
+        self.input_size(parts)?;
+        let ConvShape { padding, stride, dilation, groups, .. } = self.shape;
+        let x = match parts {
+            [one] => (*one).clone(),
+            _ => Tensor::cat(parts, 2)?,
+        };
+        let x = channels_first(&x.to_dtype(weight.dtype())?)?;
+        let y = x.conv2d(weight, padding, stride, dilation, groups)?;
+        let y = bias.map_or_else(|| Ok(y.clone()), |bias| y.broadcast_add(bias))?;
+        features::activated(&channels_last(&y)?.to_dtype(candle_core::DType::F32)?, after)
+    }
+
+    /// Rows and columns of all parts, whose channels must be those of the layer.
+    fn input_size(&self, parts: &[&Tensor]) -> Result<(usize, usize)> {
+        let dims = parts.iter().map(|part| part.dims3()).collect::<Result<Vec<_>, _>>()?;
+        let (h, w, _) = dims.first().copied().unwrap_or_default();
+        let n_in: usize = dims.iter().map(|(_, _, c)| c).sum();
+        let fits = dims.iter().all(|d| (d.0, d.1) == (h, w)) && n_in == self.shape.n_in;
+        if !fits || self.shape.size(h).min(self.shape.size(w)) == 0 {
+            return Err(StageError::internal(format!("{:?} was given {dims:?}", self.shape)));
+        }
+        Ok((h, w))
+    }
+}
+
+/// Gives `work` the numbers of tensors on the CPU, each with its channels.
+fn with_values<'a>(
+    parts: &[&'a Tensor],
+    seen: &mut Vec<(&[f32], usize)>,
+    work: &mut dyn FnMut(&[(&[f32], usize)]),
+) -> Result<()> {
+    let Some((first, rest)) = parts.split_first() else {
+        work(seen);
+        return Ok(());
+    };
+    let channels = first.dims3()?.2;
+    read(first, |values| {
+        let mut seen: Vec<(&[f32], usize)> = seen.iter().copied().chain([(values, channels)]).collect();
+        with_values(rest, &mut seen, work)
+    })
+}
+
+/// A transposed convolution: every pixel is spread over `kernel` x `kernel` pixels, pixels land
+/// `stride` apart, and `padding` pixels of each side of what comes out are left out.
+///
+/// Outputs that are the same distance from their inputs see the same taps: one plain convolution
+/// computes all `stride` x `stride` kinds of them as channels, which then take their places
+/// (Shi et al., 2016, "Is the deconvolution layer the same as a convolutional layer?").
+pub struct ConvTranspose2d {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    /// To [stride, stride, n_out] channels.
+    kinds: Conv2d,
+}
+
+impl ConvTranspose2d {
+    /// Tensors `weight` [n_in, n_out, k, k] and `bias` [n_out].
+    pub fn new(
+        n_in: usize,
+        n_out: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        after: After,
+        vars: &Vars,
+    ) -> Result<ConvTranspose2d> {
+        let weight = vars.values("weight", &[n_in, n_out, kernel, kernel])?;
+        let bias = vars.values("bias", &[n_out])?;
+        let taps = kernel.div_ceil(stride);
+        let n_kinds = stride * stride;
+        let mut kinds = vec![0.0; n_kinds * n_out * n_in * taps * taps];
+        for (from, &value) in weight.iter().enumerate() {
+            let (tx, ty) = (from % kernel, from / kernel % kernel);
+            let (c_out, c_in) = (from / (kernel * kernel) % n_out, from / (kernel * kernel * n_out));
+            let channel = (ty % stride * stride + tx % stride) * n_out + c_out;
+            let (u, v) = (taps - 1 - tx / stride, taps - 1 - ty / stride);
+            kinds[((channel * n_in + c_in) * taps + v) * taps + u] = value;
+        }
+        let shape = ConvShape::new(n_in, n_kinds * n_out, taps).padding(taps - 1);
+        let after = match after {
+            After::Prelu(slopes) => After::Prelu(slopes.repeat(n_kinds)),
+            other => other,
+        };
+        let kinds = Conv2d::from_values(shape, after, &kinds, Some(&bias.repeat(n_kinds)), vars.compute)?;
+        Ok(ConvTranspose2d { kernel, stride, padding, kinds })
+    }
+
+    /// [h, w, n_in] to [(h - 1) * stride - 2 * padding + kernel, ..., n_out].
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (h, w, _) = x.dims3()?;
+        let size = |n: usize| ((n - 1) * self.stride + self.kernel).checked_sub(2 * self.padding);
+        let (Some(out_h), Some(out_w)) = (size(h), size(w)) else {
+            return Err(StageError::internal(format!("{h}x{w} pixels vanish in a padding of {}", self.padding)));
+        };
+        let y = features::depth_to_space(&self.kinds.forward(x)?, self.stride)?;
+        if y.dims()[..2] == [out_h, out_w] {
+            return Ok(y);
+        }
+        Ok(y.narrow(0, self.padding, out_h)?.narrow(1, self.padding, out_w)?.contiguous()?)
+    }
+}
+
+/// [h, w, c] to [1, c, h, w].
+fn channels_first(x: &Tensor) -> Result<Tensor> {
+    Ok(x.permute((2, 0, 1))?.unsqueeze(0)?.contiguous()?)
+}
+
+/// [1, c, h, w] to [h, w, c].
+fn channels_last(x: &Tensor) -> Result<Tensor> {
+    Ok(x.squeeze(0)?.permute((1, 2, 0))?.contiguous()?)
+}

@@ -1,0 +1,110 @@
+//! Convolutions over features `[h, w, channels]`: `y = after(conv(x) + b)`, everything fused.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | shape.rs | sizes in and out |
+//! | after.rs | activations |
+//! | weights.rs | weights in the order in which they are read |
+//! | gather.rs | a piece of the picture, bordered by zeros, as tiles want it |
+//! | tile.rs | the inner loop: a few pixels times 32 outputs, sums in registers |
+//! | dense.rs | the pieces of a picture and who computes them |
+//! | depthwise.rs | a filter for each channel |
+//!
+//! Channels last makes a convolution a product of matrices without a copy for each tap: the
+//! same gathered pixels, read from another place, are the rows of every tap (compare Georganas
+//! et al., 2018, "Anatomy of high-performance deep learning convolutions on SIMD architectures").
+//! Several inputs count as one with their channels side by side.
+
+mod after;
+mod dense;
+mod depthwise;
+mod gather;
+mod shape;
+mod tile;
+mod weights;
+
+pub use after::After;
+pub use shape::ConvShape;
+
+use self::{dense::Dense, depthwise::Depthwise};
+use super::{Isa, Precision};
+
+/// A layer as it stands in a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution<'a> {
+    pub shape: ConvShape,
+    /// `[n_out, n_in / groups, kernel, kernel]`, row-major.
+    pub weight: &'a [f32],
+    /// `[n_out]`.
+    pub bias: Option<&'a [f32]>,
+    pub after: &'a After,
+}
+
+/// What becomes of results.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Then {
+    Write,
+    /// `y += scale * result`: the end of a residual branch.
+    Add {
+        scale: f32,
+    },
+}
+
+/// A layer, its weights in the order and precision in which the kernels want them.
+pub struct PackedConv {
+    shape: ConvShape,
+    kind: Kind,
+}
+
+enum Kind {
+    Dense(Dense),
+    Depthwise(Depthwise),
+}
+
+impl PackedConv {
+    /// Packs for this machine. `Bf16` where products of bf16 are slower than those of f32, and
+    /// `Bf16x3`, are computed as `F32`; depthwise layers, which wait for memory, always are.
+    ///
+    /// # Panics
+    /// If the lengths do not fit one another, or groups are neither 1 nor as many as channels.
+    pub fn new(layer: &Convolution, precision: Precision) -> PackedConv {
+        PackedConv::for_isa(layer, precision, Isa::best())
+    }
+
+    /// Packs for given instructions; for tests and comparisons.
+    ///
+    /// # Panics
+    /// As `new`, and if this machine does not have them.
+    pub fn for_isa(layer: &Convolution, precision: Precision, isa: Isa) -> PackedConv {
+        let shape = layer.shape;
+        assert!(isa.is_available(), "{isa:?} is not available here");
+        assert_eq!(layer.weight.len(), shape.weight_shape().iter().product::<usize>(), "{shape:?}");
+        assert!(layer.bias.is_none_or(|bias| bias.len() == shape.n_out), "{shape:?}");
+        let kind = if shape.groups == 1 {
+            let pairs = precision == Precision::Bf16 && isa.multiplies_bf16();
+            Kind::Dense(Dense::new(layer, pairs, isa))
+        } else {
+            assert!(shape.groups == shape.n_in && shape.n_in == shape.n_out, "{shape:?}");
+            Kind::Depthwise(Depthwise::new(layer, isa))
+        };
+        PackedConv { shape, kind }
+    }
+
+    /// `parts`: inputs `[h, w, channels]` with their channels; y `[h', w', n_out]`.
+    ///
+    /// # Panics
+    /// If lengths or channels are not those of the layer.
+    pub fn apply(&self, parts: &[(&[f32], usize)], h: usize, w: usize, y: &mut [f32], then: Then) {
+        let shape = &self.shape;
+        assert_eq!(parts.iter().map(|(_, channels)| channels).sum::<usize>(), shape.n_in, "{shape:?}");
+        assert!(parts.iter().all(|(x, channels)| x.len() == h * w * channels), "{shape:?} of {h}x{w}");
+        assert_eq!(y.len(), shape.size(h) * shape.size(w) * shape.n_out, "{shape:?} of {h}x{w}");
+        match &self.kind {
+            Kind::Dense(dense) => dense.apply(parts, h, w, y, then),
+            Kind::Depthwise(depthwise) => depthwise.apply(parts, h, w, y, then),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

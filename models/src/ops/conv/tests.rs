@@ -1,0 +1,155 @@
+//! Convolutions of every shape, activation, precision and instruction set against plain loops.
+
+use fastrand::Rng;
+
+use super::{
+    super::{
+        Isa, Precision, bf16, reference,
+        testing::{assert_close, numbers},
+    },
+    After, ConvShape, Convolution, PackedConv, Then,
+};
+
+struct Case {
+    shape: ConvShape,
+    h: usize,
+    w: usize,
+}
+
+const fn case(shape: ConvShape, h: usize, w: usize) -> Case {
+    Case { shape, h, w }
+}
+
+/// Odd sizes around tiles of 14 pixels and panels of 32, strides, dilations, channels of several
+/// chunks, pictures smaller than their filter.
+const CASES: [Case; 18] = [
+    case(ConvShape::new(1, 1, 1), 1, 1),
+    case(ConvShape::new(3, 64, 3), 9, 31),
+    case(ConvShape::new(64, 3, 3), 15, 14),
+    case(ConvShape::new(24, 48, 3), 6, 29),
+    case(ConvShape::new(48, 33, 3), 5, 120),
+    case(ConvShape::new(16, 16, 3).dilated(2), 10, 10),
+    case(ConvShape::new(16, 20, 3).dilated(8), 9, 12),
+    case(ConvShape::new(5, 64, 3).stride(2), 13, 30),
+    case(ConvShape::new(12, 7, 4).stride(4).padding(0), 17, 16),
+    case(ConvShape::new(7, 9, 2).padding(1), 4, 5),
+    case(ConvShape::new(130, 40, 3), 7, 5),
+    case(ConvShape::new(257, 31, 1), 3, 19),
+    case(ConvShape::new(1100, 36, 3), 3, 3),
+    case(ConvShape::new(32, 32, 3), 1, 1),
+    case(ConvShape::new(6, 5, 7).padding(3), 4, 2),
+    case(ConvShape::new(40, 40, 3).depthwise(), 7, 9),
+    case(ConvShape::new(35, 35, 3).stride(2).depthwise(), 8, 5),
+    case(ConvShape::new(16, 16, 5).dilated(2).depthwise(), 6, 11),
+];
+
+/// Sums are of size 1 to 4, so their noise grows with the root of the number of products times 6e-8
+/// and more. A wrong number anywhere is off by 1e-2.
+fn tolerance(shape: &ConvShape) -> f64 {
+    let products = shape.n_in / shape.groups * shape.kernel * shape.kernel;
+    5e-7 + 2.5e-7 * (products as f64).sqrt()
+}
+
+fn check(after: &dyn Fn(usize) -> After, precision: Precision, n_parts: usize, then: Then) {
+    for (seed, case) in CASES.iter().enumerate() {
+        let Case { shape, h, w } = *case;
+        let mut rng = Rng::with_seed(seed as u64);
+        let n_products = shape.n_in / shape.groups * shape.kernel * shape.kernel;
+        let weight = numbers(&mut rng, shape.n_out * n_products, (3.0 / n_products as f32).sqrt());
+        let bias = numbers(&mut rng, shape.n_out, 1.0);
+        let after = after(shape.n_out);
+        let layer = Convolution { shape, weight: &weight, bias: (seed % 3 > 0).then_some(&bias), after: &after };
+        let x = numbers(&mut rng, h * w * shape.n_in, 1.7);
+        let before = numbers(&mut rng, shape.size(h) * shape.size(w) * shape.n_out, 1.0);
+        for isa in Isa::available() {
+            let is_half = precision == Precision::Bf16 && isa.multiplies_bf16() && shape.groups == 1;
+            let rounded = |values: &[f32]| values.iter().map(|v| bf16::round(*v)).collect::<Vec<f32>>();
+            let mut want = if is_half {
+                reference::convolution(&Convolution { weight: &rounded(&weight), ..layer }, &rounded(&x), h, w)
+            } else {
+                reference::convolution(&layer, &x, h, w)
+            };
+            if let Then::Add { scale } = then {
+                want.iter_mut().zip(&before).for_each(|(w, b)| *w = *w * f64::from(scale) + f64::from(*b));
+            }
+            let parts = split(&x, shape.n_in, n_parts);
+            let parts: Vec<(&[f32], usize)> = parts.iter().map(|(x, c)| (x.as_slice(), *c)).collect();
+            let mut y = before.clone();
+            PackedConv::for_isa(&layer, precision, isa).apply(&parts, h, w, &mut y, then);
+            assert_close(&format!("{isa:?} {precision:?} {after:?} {shape:?}"), &y, &want, tolerance(&shape));
+        }
+    }
+}
+
+/// Channels shared out among `n` inputs.
+fn split(x: &[f32], channels: usize, n: usize) -> Vec<(Vec<f32>, usize)> {
+    let each = channels.div_ceil(n);
+    let part = |first: usize| {
+        let c = each.min(channels - first);
+        (x.chunks_exact(channels).flat_map(|pixel| pixel[first..first + c].to_vec()).collect(), c)
+    };
+    (0..channels).step_by(each).map(part).collect()
+}
+
+#[test]
+fn convolutions_are_sums_over_taps_and_channels() {
+    check(&|_| After::None, Precision::F32, 1, Then::Write);
+    check(&|_| After::None, Precision::Bf16, 1, Then::Write);
+}
+
+#[test]
+fn inputs_count_as_one_side_by_side() {
+    check(&|_| After::None, Precision::F32, 3, Then::Write);
+    check(&|_| After::None, Precision::Bf16, 3, Then::Write);
+}
+
+#[test]
+fn activations_follow() {
+    for after in [After::Relu, After::LeakyRelu(0.2), After::Gelu, After::Silu, After::Sigmoid] {
+        check(&|_| after.clone(), Precision::F32, 1, Then::Write);
+    }
+    check(&|n| After::Prelu((0..n).map(|i| i as f32 / n as f32 - 0.3).collect()), Precision::F32, 1, Then::Write);
+}
+
+#[test]
+fn results_are_added_to_a_residual() {
+    check(&|_| After::Relu, Precision::F32, 2, Then::Add { scale: 0.2 });
+    check(&|_| After::None, Precision::Bf16, 1, Then::Add { scale: 1.0 });
+}
+
+#[test]
+fn many_threads_compute_the_same_bits_as_one() {
+    let mut rng = Rng::with_seed(7);
+    let shape = ConvShape::new(70, 100, 3);
+    let weight = numbers(&mut rng, shape.n_out * shape.n_in * 9, 0.1);
+    let (h, w) = (37, 150);
+    let x = numbers(&mut rng, h * w * shape.n_in, 1.0);
+    let layer = Convolution { shape, weight: &weight, bias: None, after: &After::Relu };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut y = vec![0.0; h * w * shape.n_out];
+            let packed = PackedConv::new(&layer, precision);
+            pool.install(|| packed.apply(&[(&x, shape.n_in)], h, w, &mut y, Then::Write));
+            y
+        };
+        assert!(with(1) == with(5), "{precision:?}");
+    }
+}
+
+#[test]
+fn nothing_around_a_picture_leaks_in() {
+    // What scratch holds from an earlier call must not show.
+    let shape = ConvShape::new(3, 5, 3);
+    let weight = vec![1.0; 5 * 27];
+    let layer = Convolution { shape, weight: &weight, bias: None, after: &After::None };
+    for precision in [Precision::F32, Precision::Bf16] {
+        let packed = PackedConv::new(&layer, precision);
+        let mut poison = vec![0.0; 9 * 9 * 5];
+        packed.apply(&[(&[f32::NAN; 9 * 9 * 3], 3)], 9, 9, &mut poison, Then::Write);
+        let mut y = vec![0.0; 4 * 5 * 5];
+        packed.apply(&[(&[1.0; 4 * 5 * 3], 3)], 4, 5, &mut y, Then::Write);
+        assert_eq!((y[0], y[(5 + 1) * 5]), (12.0, 27.0), "{precision:?}");
+        assert!(y.iter().all(|v| v.is_finite()));
+    }
+}

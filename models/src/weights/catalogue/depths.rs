@@ -1,0 +1,1 @@
+//! Networks that see distances in a picture.
