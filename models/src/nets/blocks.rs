@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::StageError,
-    ops::{self, Norm, PackedLinear, Rows},
+    ops::{self, Bias, Norm, PackedLinear, Rows},
 };
 
 pub use crate::ops::Activation;
@@ -239,7 +239,7 @@ impl<'a> Columns<'a> {
     }
 
     /// [heads, n, d], contiguous.
-    fn heads(&self, n_heads: usize) -> Result<Tensor> {
+    pub(super) fn heads(&self, n_heads: usize) -> Result<Tensor> {
         let (n, width) = self.dims()?;
         let split = self.tensor.reshape((n, self.of, n_heads, width / n_heads))?;
         Ok(split.narrow(1, self.block, 1)?.squeeze(1)?.transpose(0, 1)?.contiguous()?)
@@ -292,6 +292,8 @@ impl Attention {
                         heads: self.n_heads,
                         d,
                         scale: 1.0 / (d as f32).sqrt(),
+                        windows: 1,
+                        bias: Bias::None,
                     };
                     ops::attention(&of, precision, &mut out);
                     Ok(())

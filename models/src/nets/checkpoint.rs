@@ -114,6 +114,14 @@ impl<'a> Vars<'a> {
         Vars { prefix: self.key(name), ..*self }
     }
 
+    /// The same place, for another precision or device.
+    pub fn on<'b>(&self, compute: &'b Compute) -> Vars<'b>
+    where
+        'a: 'b,
+    {
+        Vars { checkpoint: self.checkpoint, compute, prefix: self.prefix.clone() }
+    }
+
     fn key(&self, name: impl Display) -> String {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }

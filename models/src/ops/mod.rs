@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | linear layers with bias, GELU, GEGLU, added to a residual | linear/ |
 //! | convolutions, plain, dilated, strided, for each channel | conv/ |
-//! | attention without the matrix of scores | attention/ |
+//! | attention without the matrix of scores, also in windows and with biases | attention/ |
 //! | layer and group norm, transposition | norm.rs |
 //! | triplane sampling and the decoder behind it | triplane/ |
 //! | what all of them should compute, in plain loops | reference.rs |
@@ -30,7 +30,7 @@ mod tile;
 #[cfg(test)]
 mod testing;
 
-pub use attention::{Attention, Rows, attention};
+pub use attention::{Attention, Bias, Rows, attention};
 pub use isa::Isa;
 pub use linear::{Activation, Linear, PackedLinear};
 pub use norm::{Norm, group_norm, layer_norm, transpose};

@@ -7,7 +7,7 @@
 use glam::Vec3;
 
 use super::{
-    Activation, Attention, DecoderLayer, Linear, Norm, Precision, Triplanes, bf16,
+    Activation, Attention, Bias, DecoderLayer, Linear, Norm, Precision, Triplanes, bf16,
     conv::{After, ConvShape, Convolution},
 };
 
@@ -66,9 +66,10 @@ pub fn linear(layer: &Linear, precision: Precision, x: &[f32]) -> Vec<f64> {
     y
 }
 
-/// `softmax(q k^T * scale) v` of every head, `[q.n, heads * d]`, nothing rounded.
+/// `softmax(q k^T * scale + bias) v` of every head in every window, `[q.n, heads * d]`, nothing rounded.
 pub fn attention(of: &Attention) -> Vec<f64> {
-    let &Attention { q, k, v, heads, d, scale } = of;
+    let &Attention { q, k, v, heads, d, scale, windows, bias } = of;
+    let (queries, keys) = (q.n / windows, k.n / windows);
     let mut out = vec![0.0; q.n * heads * d];
     for i in 0..q.n {
         for head in 0..heads {
@@ -77,19 +78,34 @@ pub fn attention(of: &Attention) -> Vec<f64> {
                 let products =
                     (0..d).map(|c| f64::from(q.data[at(i, q.stride, c)]) * f64::from(k.data[at(j, k.stride, c)]));
                 products.sum::<f64>() * f64::from(scale)
+                    + f64::from(bias_of(&bias, head, (i, q.n, queries), j % keys, keys))
             };
-            let scores: Vec<f64> = (0..k.n).map(score).collect();
+            let first = i / queries * keys;
+            let scores: Vec<f64> = (first..first + keys).map(score).collect();
             let largest = scores.iter().copied().fold(f64::MIN, f64::max);
             let total: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
             for (j, s) in scores.iter().enumerate() {
                 let share = (s - largest).exp() / total;
                 for c in 0..d {
-                    out[at(i, heads * d, c)] += share * f64::from(v.data[at(j, v.stride, c)]);
+                    out[at(i, heads * d, c)] += share * f64::from(v.data[at(first + j, v.stride, c)]);
                 }
             }
         }
     }
     out
+}
+
+/// Of query `i` of `n`, `queries` a window, and the key at `place` of its window of `keys`.
+fn bias_of(bias: &Bias, head: usize, (i, n, queries): (usize, usize, usize), place: usize, keys: usize) -> f32 {
+    match *bias {
+        Bias::None => 0.0,
+        Bias::Table(table) => table[(head * queries + i % queries) * keys + place],
+        Bias::Axes { offsets, height, width } => {
+            let own = &offsets[(head * n + i) * (2 * height + 2 * width - 2)..];
+            let (down, right) = (place / width + height - 1, place % width + width - 1);
+            own[down - i % queries / width] + own[2 * height - 1 + right - i % queries % width]
+        }
+    }
 }
 
 /// Norms rows as long as there are weights.

@@ -21,32 +21,38 @@ const KEYS: usize = 512;
 const STRIDE: usize = KEYS + 16;
 
 pub(super) fn run(of: &Attention, isa: Isa, parts: Parts, out: &mut [f32]) {
-    let &Attention { q, k, v, heads, d, .. } = of;
-    let n_blocks = k.n.div_ceil(STEP);
+    let &Attention { k, v, heads, d, windows, .. } = of;
+    let (n_queries, n_keys) = (of.queries(), of.keys());
+    let n_blocks = n_keys.div_ceil(STEP);
     let steps = d.div_ceil(STEP);
     let step_len = parts.n() * STEP_LEN;
     let head_len = n_blocks * steps * step_len;
-    // Keys [head][block of 32 keys][step of d], values [head][panel of d][block of 32 keys].
-    with_kept(heads * head_len, |packed| {
-        let (packed_k, packed_v) = as_bf16(packed).split_at_mut(heads * head_len);
+    // Keys [window][head][block of 32 keys][step of d], values [window][head][panel of d][block of 32 keys].
+    with_kept(windows * heads * head_len, |packed| {
+        let (packed_k, packed_v) = as_bf16(packed).split_at_mut(windows * heads * head_len);
         packed_k.par_chunks_mut(steps * step_len).enumerate().for_each(|(i, to)| {
-            let (head, first) = (i / n_blocks, i % n_blocks * STEP);
-            pack_columns_bf16(isa, parts, d, |c| (first + c < k.n).then(|| k.part(first + c, head * d, d)), to);
+            let (part, first) = (i / n_blocks, i % n_blocks * STEP);
+            let (window, head) = (part / heads, part % heads);
+            let row = |c: usize| (first + c < n_keys).then(|| k.part(window * n_keys + first + c, head * d, d));
+            pack_columns_bf16(isa, parts, d, row, to);
         });
         packed_v.par_chunks_mut(step_len).enumerate().for_each(|(i, to)| {
-            let (head, panel, first) = (i / n_blocks / steps, i / n_blocks % steps * PANEL, i % n_blocks * STEP);
+            let (part, panel, first) = (i / n_blocks / steps, i / n_blocks % steps * PANEL, i % n_blocks * STEP);
+            let (window, head) = (part / heads, part % heads);
             let len = PANEL.min(d - panel);
-            let row = |r: usize| (first + r < v.n).then(|| v.part(first + r, head * d + panel, len));
+            let place = |r: usize| window * n_keys + first + r;
+            let row = |r: usize| (first + r < n_keys).then(|| v.part(place(r), head * d + panel, len));
             pack_depths_bf16(isa, parts, row, to);
         });
         let (packed_k, packed_v) = (&*packed_k, &*packed_v);
-        let tasks = q.n.div_ceil(STEP * BLOCKS);
+        let tasks = n_queries.div_ceil(STEP * BLOCKS);
         let out = Shared(out.as_mut_ptr());
-        (0..heads * tasks).into_par_iter().for_each(|i| {
-            let (head, first) = (i / tasks, i % tasks * STEP * BLOCKS);
-            let keys_of_head = &packed_k[head * head_len..][..head_len];
-            let values_of_head = &packed_v[head * head_len..][..head_len];
-            let rows = first..(first + STEP * BLOCKS).min(q.n);
+        (0..windows * heads * tasks).into_par_iter().for_each(|i| {
+            let (part, first) = (i / tasks, i % tasks * STEP * BLOCKS);
+            let (window, head) = (part / heads, part % heads);
+            let keys_of_head = &packed_k[part * head_len..][..head_len];
+            let values_of_head = &packed_v[part * head_len..][..head_len];
+            let rows = window * n_queries + first..window * n_queries + (first + STEP * BLOCKS).min(n_queries);
             run_task(of, isa, parts, head, rows, keys_of_head, values_of_head, &out);
         });
     });
@@ -63,7 +69,7 @@ fn run_task(
     packed_v: &[u16],
     out: &Shared<f32>,
 ) {
-    let &Attention { q, k, heads, d, scale, .. } = of;
+    let &Attention { q, heads, d, scale, .. } = of;
     let steps = d.div_ceil(STEP);
     let width = steps * PANEL;
     let step_len = parts.n() * STEP_LEN;
@@ -84,6 +90,7 @@ fn run_task(
         totals.fill(0.0);
         for first in (0..n_blocks).step_by(KEYS / STEP) {
             let len = (KEYS / STEP).min(n_blocks - first);
+            let valid = (len * STEP).min(of.keys() - first * STEP);
             for r in (0..n).step_by(STEP) {
                 let queries = queries[r * width * parts.n()..].as_ptr();
                 let sums = &mut sums[r * width..][..STEP * width];
@@ -94,12 +101,16 @@ fn run_task(
                         let keys = packed_k[(first + p) * steps * step_len..].as_ptr();
                         tiles.multiply(steps, queries, keys, scores[p * PANEL..].as_mut_ptr(), STRIDE, false);
                     }
+                    for row in r..(r + STEP).min(rows.len()) {
+                        let at = (row - r) * STRIDE;
+                        of.add_bias(head, rows.start + row, first * STEP, &mut scores[at..at + valid]);
+                    }
                     let running = Running {
                         scores: scores.as_mut_ptr(),
                         stride: STRIDE,
                         rows: STEP,
                         len: len * STEP,
-                        valid: (len * STEP).min(k.n - first * STEP),
+                        valid,
                         largest: largest[r..].as_mut_ptr(),
                         totals: totals[r..].as_mut_ptr(),
                         sums: sums.as_mut_ptr(),

@@ -6,10 +6,14 @@
 //! tiles want, per head.
 
 mod bf16_heads;
+mod bias;
 mod f32_heads;
 mod softmax;
 
 use super::{Isa, Precision, bf16::Parts};
+
+pub use bias::Bias;
+use bias::Query;
 
 /// A matrix whose rows may be parts of longer ones.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,27 @@ pub struct Attention<'a> {
     pub d: usize,
     /// Factor of the scores, usually `1 / sqrt d`; positive.
     pub scale: f32,
+    /// Equal parts into which the rows fall, one after another: a query sees the keys of its part. 1 is all.
+    pub windows: usize,
+    pub bias: Bias<'a>,
+}
+
+impl Attention<'_> {
+    /// Queries of a window.
+    fn queries(&self) -> usize {
+        self.q.n / self.windows
+    }
+
+    /// Keys of a window.
+    fn keys(&self) -> usize {
+        self.k.n / self.windows
+    }
+
+    /// Adds the biases of query `row` in `head` to its scores of the keys from `first` on.
+    fn add_bias(&self, head: usize, row: usize, first: usize, scores: &mut [f32]) {
+        let (queries, keys) = (self.queries(), self.keys());
+        self.bias.add(Query { head, row, place: row % queries }, self.q.n, first, keys, queries, scores);
+    }
 }
 
 /// Writes `[q.n, heads * d]`.
@@ -55,7 +80,8 @@ pub struct Attention<'a> {
 /// multiply bf16 it is the same as `F32`.
 ///
 /// # Panics
-/// If rows are missing, heads are wider than 128, there is no key, or `out` has another length.
+/// If rows are missing, heads are wider than 128, there is no key, windows are not equal, biases are
+/// not for them, or `out` has another length.
 pub fn attention(of: &Attention, precision: Precision, out: &mut [f32]) {
     attention_for_isa(of, precision, Isa::best(), out);
 }
@@ -65,11 +91,18 @@ pub fn attention(of: &Attention, precision: Precision, out: &mut [f32]) {
 /// # Panics
 /// As `attention`, and if this machine does not have them.
 pub fn attention_for_isa(of: &Attention, precision: Precision, isa: Isa, out: &mut [f32]) {
-    let Attention { q, k, v, heads, d, .. } = *of;
+    let Attention { q, k, v, heads, d, windows, .. } = *of;
     let width = heads * d;
     assert!(isa.is_available(), "{isa:?} is not available here");
     assert!((1..=MAX_HEAD).contains(&d), "heads of {d}, not of 1 to {MAX_HEAD}");
     assert!(k.n > 0 && k.n == v.n, "{} keys and {} values", k.n, v.n);
+    assert!(
+        windows > 0 && q.n.is_multiple_of(windows) && k.n.is_multiple_of(windows),
+        "{} queries and {} keys in {windows} windows",
+        q.n,
+        k.n
+    );
+    of.bias.check(heads, q.n, of.queries(), of.keys());
     for (name, rows) in [("queries", q), ("keys", k), ("values", v)] {
         let needed = if rows.n == 0 { 0 } else { (rows.n - 1) * rows.stride + width };
         assert!(rows.stride >= width && rows.data.len() >= needed, "{name} lack numbers: {needed} are needed");

@@ -7,7 +7,7 @@ use super::{
         Isa, Precision, reference,
         testing::{assert_close, numbers},
     },
-    Attention, Rows, attention_for_isa,
+    Attention, Bias, Rows, attention_for_isa,
 };
 
 struct Case {
@@ -43,6 +43,8 @@ fn check(precision: Precision, sharpness: f32, tolerance: impl Fn(Isa) -> f64) {
             heads,
             d,
             scale: 1.0 / (d as f32).sqrt(),
+            windows: 1,
+            bias: Bias::None,
         };
         let want = reference::attention(&of);
         for isa in Isa::available() {
@@ -84,12 +86,48 @@ fn large_scores_neither_overflow_nor_vanish() {
     let k: Vec<f32> = (0..n).flat_map(|row| vec![if row == 33 { 40.0 } else { -40.0 }; d]).collect();
     let v: Vec<f32> = (0..n).flat_map(|row| vec![row as f32; d]).collect();
     let rows = |data| Rows::dense(data, d);
-    let of = Attention { q: rows(&q), k: rows(&k), v: rows(&v), heads: 1, d, scale: 1.0 };
+    let of = Attention { q: rows(&q), k: rows(&k), v: rows(&v), heads: 1, d, scale: 1.0, windows: 1, bias: Bias::None };
     for isa in Isa::available() {
         for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
             let mut out = vec![0.0; n * d];
             attention_for_isa(&of, precision, isa, &mut out);
             assert!(out.iter().all(|&o| o == 33.0), "{isa:?} {precision:?}: {:?}", &out[..4]);
+        }
+    }
+}
+
+/// Windows of one and of several blocks of keys, with each kind of bias.
+#[test]
+fn windows_keep_to_themselves_and_places_have_biases() {
+    for (seed, (windows, height, width, heads, d)) in
+        [(1, 3, 5, 2, 16), (4, 7, 7, 3, 32), (3, 14, 14, 1, 64), (2, 25, 31, 2, 24)].into_iter().enumerate()
+    {
+        let mut rng = Rng::with_seed(seed as u64);
+        let (n, of_window) = (windows * height * width, height * width);
+        let q = numbers(&mut rng, n * heads * d, 1.7);
+        let kv = numbers(&mut rng, n * 2 * heads * d, 1.7);
+        let table = numbers(&mut rng, heads * of_window * of_window, 1.7);
+        let offsets = numbers(&mut rng, heads * n * (2 * height + 2 * width - 2), 1.7);
+        for bias in [Bias::None, Bias::Table(&table), Bias::Axes { offsets: &offsets, height, width }] {
+            let of = Attention {
+                q: Rows { data: &q, stride: heads * d, n },
+                k: Rows { data: &kv, stride: 2 * heads * d, n },
+                v: Rows { data: &kv[heads * d..], stride: 2 * heads * d, n },
+                heads,
+                d,
+                scale: 1.0 / (d as f32).sqrt(),
+                windows,
+                bias,
+            };
+            let want = reference::attention(&of);
+            for isa in Isa::available() {
+                for (precision, tolerance) in [(Precision::F32, 3e-6), (Precision::Bf16, 1.5e-2)] {
+                    let mut out = vec![f32::NAN; n * heads * d];
+                    attention_for_isa(&of, precision, isa, &mut out);
+                    let what = format!("{isa:?} {precision:?} {windows} windows of {height} x {width}, {heads} x {d}");
+                    assert_close(&what, &out, &want, tolerance);
+                }
+            }
         }
     }
 }
