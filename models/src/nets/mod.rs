@@ -18,6 +18,7 @@ mod cuda;
 pub mod cuda_memory;
 pub mod features;
 pub mod installed;
+pub mod sam;
 pub mod synthetic;
 pub mod torchscript;
 pub mod triposr;

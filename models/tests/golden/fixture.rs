@@ -30,6 +30,8 @@ pub struct Output {
     part: Option<(Vec<usize>, Vec<[usize; 3]>)>,
     pub atol: f64,
     pub rtol: f64,
+    /// Stored with 11 bits of mantissa, which tolerances allow for.
+    is_half: bool,
 }
 
 /// Values against stored ones.
@@ -112,9 +114,19 @@ impl Fixture {
         (shape, floats(&bytes))
     }
 
+    /// Whatever it is stored as.
     pub fn golden(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
-        let (shape, bytes) = self.stored(&format!("out.{name}"), Dtype::F32);
-        (shape, floats(&bytes))
+        let name = format!("out.{name}");
+        let file = SafeTensors::deserialize(&self.bytes).expect("safetensors");
+        let tensor = file.tensor(&name).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.name));
+        let data = tensor.data();
+        let values = match tensor.dtype() {
+            Dtype::F32 => floats(data),
+            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::U8 => data.iter().map(|b| f32::from(*b)).collect(),
+            other => panic!("{}: {name} is {other:?}", self.name),
+        };
+        (tensor.shape().to_vec(), values)
     }
 
     pub fn golden_bytes(&self, name: &str) -> (Vec<usize>, Vec<u8>) {
@@ -131,8 +143,9 @@ impl Fixture {
     /// Holds the whole output `got`, row-major, against what is stored of it.
     pub fn compare(&self, name: &str, got: &[f32]) -> Comparison {
         self.compare_within(name, got, &|golden| {
-            let Output { atol, rtol, .. } = &self.outputs[name];
-            atol + rtol * golden.abs()
+            let Output { atol, rtol, is_half, .. } = &self.outputs[name];
+            let rounding = if *is_half { f64::powi(2.0, -10) } else { 0.0 };
+            atol + (rtol + rounding) * golden.abs()
         })
     }
 
@@ -156,7 +169,7 @@ impl Fixture {
             Comparison { name: name.to_owned(), n: golden.len(), max_error: 0.0, share: 0.0, first_bad: None };
         for (i, (got, golden)) in got.into_iter().zip(golden).enumerate() {
             let error = (f64::from(got) - f64::from(golden)).abs();
-            let share = error / tolerance(f64::from(golden));
+            let share = if error == 0.0 { 0.0 } else { error / tolerance(f64::from(golden)) };
             found.max_error = found.max_error.max(error);
             found.share = found.share.max(share);
             if (share > 1.0 || share.is_nan()) && found.first_bad.is_none() {
@@ -177,7 +190,13 @@ impl Output {
             part: slices.map(|slices| (sizes(&json["full_shape"]), slices)),
             atol: json["atol"].as_f64().unwrap_or(0.0),
             rtol: json["rtol"].as_f64().unwrap_or(0.0),
+            is_half: json["dtype"] == "float16",
         }
+    }
+
+    /// Of the whole, also where only a part is stored.
+    pub fn full_shape(&self) -> &[usize] {
+        self.part.as_ref().map_or(&self.shape, |(full, _)| full)
     }
 
     /// What is stored of the whole output `values`.

@@ -8,6 +8,7 @@ mod fixture;
 mod mesh;
 mod pil_resize;
 mod preprocess;
+mod sam;
 mod triposr;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ fn golden_f32() {
         "triposr_preprocess" => Some(preprocess::compare(fixture)),
         "triposr_mesh" => Some(mesh::compare(fixture)),
         "pil_resize" => Some(pil_resize::compare(fixture)),
+        "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
         _ => None,
     });
 }
@@ -46,7 +48,11 @@ fn golden_candle() {
     let compute = Compute { kernels: Kernels::Candle, ..Compute::cpu(Precision::F32).unwrap() };
     over_fixtures(|fixture| {
         let is_quick = fixture.n_parameters <= MAX_UNOPTIMISED;
-        (fixture.kind == "triposr" && is_quick).then(|| triposr::compare(fixture, &compute))
+        match fixture.kind.as_str() {
+            "triposr" if is_quick => Some(triposr::compare(fixture, &compute)),
+            "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
+            _ => None,
+        }
     });
 }
 

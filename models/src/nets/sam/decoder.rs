@@ -63,7 +63,8 @@ struct Perceptron([Linear; 3]);
 impl Decoder {
     pub fn new(config: &DecoderConfig, vars: &Vars) -> Result<Decoder> {
         let d = config.d;
-        let tokens = [vars.pp("iou_token").tensor("weight", &[1, d])?, vars.pp("mask_tokens").tensor("weight", &[N_MASKS, d])?];
+        let tokens =
+            [vars.pp("iou_token").tensor("weight", &[1, d])?, vars.pp("mask_tokens").tensor("weight", &[N_MASKS, d])?];
         let up = vars.pp("output_upscaling");
         let perceptron = |n_out: usize, vars: Vars| Perceptron::new(d, n_out, &vars.pp("layers"));
         Ok(Decoder {
@@ -104,7 +105,11 @@ impl Decoder {
         let logits = pixels.flatten_to(1)?.matmul(&filters.t()?.contiguous()?)?; // [pixels, masks]
         let planes = transposed(&to_host(&logits)?, range.len());
         let iou = to_host(&self.quality.forward(&tokens.narrow(0, 0, 1)?)?)?;
-        Ok(Masks { logits: planes.chunks_exact(side * side).map(<[f32]>::to_vec).collect(), iou: iou[range].to_vec(), side })
+        Ok(Masks {
+            logits: planes.chunks_exact(side * side).map(<[f32]>::to_vec).collect(),
+            iou: iou[range].to_vec(),
+            side,
+        })
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Sam {
 }
 
 enum Encoder {
-    TinyVit(TinyVit),
-    Vit(Vit),
+    TinyVit(Box<TinyVit>),
+    Vit(Box<Vit>),
 }
 
 /// What is known of a picture, for any number of prompts: 4 MB at the released size.
@@ -73,8 +73,8 @@ impl Sam {
         let prompts = PromptEncoder::new(d, config.side, grid, &exact.pp("prompt_encoder"))?;
         Ok(Sam {
             encoder: match &config.encoder {
-                EncoderConfig::TinyVit(sizes) => Encoder::TinyVit(TinyVit::new(sizes, grid, d, &encoder)?),
-                EncoderConfig::Vit(sizes) => Encoder::Vit(Vit::new(sizes, grid, d, &encoder)?),
+                EncoderConfig::TinyVit(sizes) => Encoder::TinyVit(Box::new(TinyVit::new(sizes, grid, d, &encoder)?)),
+                EncoderConfig::Vit(sizes) => Encoder::Vit(Box::new(Vit::new(sizes, grid, d, &encoder)?)),
             },
             positions: prompts.positions()?,
             prompts,

@@ -77,7 +77,8 @@ impl Fit {
         let inner = |size: usize, of: usize| -> Vec<[Tap; 4]> {
             let outer = taps(of, size, size);
             let two = |[a, b]: [Tap; 2]| {
-                let [[aa, ab], [ba, bb]] = [a, b].map(|tap| to_square[tap.at].map(|t| Tap { share: t.share * tap.share, ..t }));
+                let [[aa, ab], [ba, bb]] =
+                    [a, b].map(|tap| to_square[tap.at].map(|t| Tap { share: t.share * tap.share, ..t }));
                 [aa, ab, ba, bb]
             };
             outer.into_iter().map(two).collect()

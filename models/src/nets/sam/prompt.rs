@@ -136,8 +136,7 @@ impl PromptEncoder {
     fn place(&self, x: f32, y: f32) -> Vec<f32> {
         let (x, y) = (2.0 * x - 1.0, 2.0 * y - 1.0);
         let (of_x, of_y) = self.frequencies.split_at(self.d / 2);
-        let turns: Vec<f32> =
-            of_x.iter().zip(of_y).map(|(fx, fy)| std::f32::consts::TAU * (x * fx + y * fy)).collect();
+        let turns: Vec<f32> = of_x.iter().zip(of_y).map(|(fx, fy)| std::f32::consts::TAU * (x * fx + y * fy)).collect();
         turns.iter().map(|turn| turn.sin()).chain(turns.iter().map(|turn| turn.cos())).collect()
     }
 }

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use super::{
     config::TinyVitConfig,
     neck::Neck,
-    windows::{Places, PlacedAttention, Windows},
+    windows::{PlacedAttention, Places, Windows},
 };
 use crate::{
     error::StageError,
@@ -113,7 +113,7 @@ impl TinyVit {
             watch.tap(&format!("layer{i}"), &x);
             for (b, block) in self.layers[i].iter().enumerate() {
                 let name = format!("layer{}_block{b}", i + 1);
-                x = block.forward(&x, &|what, value| watch.tap(&format!("{name}{what}"), value))?;
+                x = block.forward(&x, &name, watch)?;
                 done += 1;
                 step(done)?;
             }
@@ -168,16 +168,18 @@ impl Block {
     }
 
     /// [h, w, d] to [h, w, d]; tokens beyond the grid are zeros before the norm.
-    fn forward(&self, x: &Tensor, tap: &dyn Fn(&str, &Tensor)) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, name: &str, watch: &Watch) -> Result<Tensor> {
         let tokens = x.flatten_to(1)?;
         let normed = self.norm_before.forward(&self.windows.split(&tokens)?)?;
         let seen = self.attention.forward(&self.qkv.forward(&normed)?, self.windows.n())?;
-        tap("_attn", &seen);
+        if watch.tap.is_some() {
+            watch.tap(&format!("{name}_attn"), &self.mixed.forward(&seen)?);
+        }
         let tokens = self.mixed.forward_add(&self.windows.join(&seen)?, &tokens)?;
         let local = self.local.forward(&tokens.reshape(x.dims())?)?.flatten_to(1)?;
         let hidden = self.hidden.forward(&self.norm_after.forward(&local)?)?;
         let y = self.out.forward_add(&hidden, &local)?.reshape(x.dims())?;
-        tap("", &y);
+        watch.tap(name, &y);
         Ok(y)
     }
 }

@@ -50,9 +50,7 @@ struct Attention {
 impl TwoWay {
     pub fn new(config: &DecoderConfig, vars: &Vars) -> Result<TwoWay> {
         Ok(TwoWay {
-            layers: (0..DEPTH)
-                .map(|i| Layer::new(config, i == 0, &vars.pp("layers").pp(i)))
-                .collect::<Result<_>>()?,
+            layers: (0..DEPTH).map(|i| Layer::new(config, i == 0, &vars.pp("layers").pp(i))).collect::<Result<_>>()?,
             last: Attention::new(config, NARROWING, &vars.pp("final_attn_token_to_image"))?,
             norm: LayerNorm::new(config.d, EPS, &vars.pp("norm_final_attn"))?,
         })

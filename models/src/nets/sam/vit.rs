@@ -12,7 +12,7 @@ use candle_core::Tensor;
 use super::{
     config::{PATCH, VitConfig},
     neck::Neck,
-    windows::{Places, PlacedAttention, Windows},
+    windows::{PlacedAttention, Places, Windows},
 };
 use crate::{
     error::StageError,

@@ -130,9 +130,8 @@ impl PlacedAttention {
     fn candle(&self, qkv: &Tensor, windows: usize) -> Result<Tensor> {
         let (n, heads) = (qkv.dim(0)?, self.n_heads);
         let (d, per_window) = (qkv.dim(1)? / 3 / heads, n / windows);
-        let split = |block: usize| -> Result<Tensor> {
-            Ok(self.heads(qkv, block)?.reshape((heads * windows, per_window, d))?)
-        };
+        let split =
+            |block: usize| -> Result<Tensor> { Ok(self.heads(qkv, block)?.reshape((heads * windows, per_window, d))?) };
         let (q, k, v) = (split(0)?, split(1)?, split(2)?);
         let scaled = (&q * (1.0 / (d as f64).sqrt()))?;
         let biases = match &self.places {
