@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::StageError,
-    ops::conv::{Convolution, PackedConv, Then},
+    ops::conv::{Convolution, PackedConv, Part, Then},
 };
 
 pub use crate::ops::conv::{After, ConvShape};
@@ -137,7 +137,7 @@ impl Conv2d {
                 return Err(StageError::internal(format!("a residual {:?} is added to {shape:?}", residual.dims())));
             }
         };
-        with_values(parts, &mut Vec::new(), &mut |parts| packed.apply(parts, h, w, &mut y, then))?;
+        with_values(parts, &[], &mut |parts| packed.apply(parts, h, w, &mut y, then))?;
         written(y, &shape)
     }
 
@@ -168,19 +168,15 @@ impl Conv2d {
 }
 
 /// Gives `work` the numbers of tensors on the CPU, each with its channels.
-fn with_values<'a>(
-    parts: &[&'a Tensor],
-    seen: &mut Vec<(&[f32], usize)>,
-    work: &mut dyn FnMut(&[(&[f32], usize)]),
-) -> Result<()> {
+fn with_values(parts: &[&Tensor], seen: &[Part], work: &mut dyn FnMut(&[Part])) -> Result<()> {
     let Some((first, rest)) = parts.split_first() else {
         work(seen);
         return Ok(());
     };
     let channels = first.dims3()?.2;
     read(first, |values| {
-        let mut seen: Vec<(&[f32], usize)> = seen.iter().copied().chain([(values, channels)]).collect();
-        with_values(rest, &mut seen, work)
+        let seen: Vec<Part> = seen.iter().copied().chain([(values, channels)]).collect();
+        with_values(rest, &seen, work)
     })
 }
 

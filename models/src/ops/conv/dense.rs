@@ -8,18 +8,17 @@ use super::{
     super::{
         Isa,
         buffer::{Shared, with_scratch},
+        simd::tile_rows,
     },
     ConvShape, Convolution, Then,
     after::Kind,
-    gather::{Block, Gathered, gather},
+    gather::{Block, Gathered, Inputs, gather},
     tile::{self, PANEL, Segment, Tile, n_pixels},
     weights::{Weights, width},
 };
 
 /// Numbers that a block gathers, about: 384 KiB stay in the second cache beside a panel.
 const GATHERED: usize = 96 << 10;
-/// Columns of a block, about.
-const COLUMNS: usize = 112;
 
 pub(super) struct Dense {
     shape: ConvShape,
@@ -40,34 +39,29 @@ impl Dense {
         Dense { shape: layer.shape, weights: Weights::new(layer, pairs), after: layer.after.kind(), isa }
     }
 
-    pub fn apply(&self, parts: &[(&[f32], usize)], h: usize, w: usize, y: &mut [f32], then: Then) {
+    pub fn apply(&self, inputs: &Inputs, y: &mut [f32], then: Then) {
         let y = Shared(y.as_mut_ptr());
-        self.tasks(h, w).into_par_iter().for_each(|task| self.run(&task, parts, (h, w), &y, then));
+        self.tasks(inputs).into_par_iter().for_each(|task| self.run(&task, inputs, &y, then));
     }
 
     fn n_panels(&self) -> usize {
         self.shape.n_out.div_ceil(PANEL)
     }
 
-    /// Blocks of about equal size; panels are shared out too where there are few blocks.
-    fn tasks(&self, h: usize, w: usize) -> Vec<Task> {
-        let (out_h, out_w) = (self.shape.size(h), self.shape.size(w));
-        let tile = n_pixels(self.isa, PANEL);
-        let per_pixel = self.weights.depth.n_chunks() * self.weights.depth.stride;
-        let n_across = out_w.div_ceil(COLUMNS);
-        // Blocks end where tiles do.
-        let columns = if n_across == 1 { out_w } else { out_w.div_ceil(n_across).next_multiple_of(tile) };
-        let across = (columns - 1) * self.shape.stride + self.shape.reach();
-        let rows = (GATHERED / (across * per_pixel)).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
-        let rows = rows.clamp(1, out_h);
+    /// Blocks of equal size, but for those at the lower and right border; panels are shared out too
+    /// where there are few blocks.
+    fn tasks(&self, inputs: &Inputs) -> Vec<Task> {
+        let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let n_threads = rayon::current_num_threads();
         let wanted = if n_threads == 1 { 1 } else { 4 * n_threads };
-        // Rather more blocks than half of the threads idle.
-        let n_columns = out_w.div_ceil(columns);
-        let n_down = out_h.div_ceil(rows).max(wanted.div_ceil(n_columns).min(out_h.div_ceil(2)));
-        let rows = out_h.div_ceil(n_down);
-        let n_down = out_h.div_ceil(rows);
-        let groups = (wanted / (n_down * n_columns)).clamp(1, self.n_panels());
+        let widths = (4..=12).map(|n| n * tile_rows(self.isa) * (14 / tile_rows(self.isa)).max(1));
+        let costs = widths.map(|columns| columns.min(out_w)).map(|columns| {
+            let rows = self.rows(columns, out_h, wanted.div_ceil(out_w.div_ceil(columns)));
+            (self.cost(rows, columns, out_h, out_w), rows, columns)
+        });
+        let (_, rows, columns) = costs.min().expect("several widths");
+        let n_blocks = out_h.div_ceil(rows) * out_w.div_ceil(columns);
+        let groups = (wanted / n_blocks).clamp(1, self.n_panels());
         let panels = self.n_panels().div_ceil(groups);
         let mut tasks = Vec::new();
         for (y, x) in (0..out_h).step_by(rows).flat_map(|y| (0..out_w).step_by(columns).map(move |x| (y, x))) {
@@ -79,89 +73,103 @@ impl Dense {
         tasks
     }
 
-    fn run(&self, task: &Task, parts: &[(&[f32], usize)], size: (usize, usize), y: &Shared<f32>, then: Then) {
-        let Task { block, .. } = task;
+    /// As many rows as scratch should hold, and few enough that there are `wanted` blocks.
+    fn rows(&self, columns: usize, out_h: usize, wanted: usize) -> usize {
         let depth = &self.weights.depth;
-        let lay = Gathered::new(&self.shape, block);
-        let segments = self.segments(&lay);
-        let n_most = n_pixels(self.isa, PANEL / 2);
-        // Tiles run over the end of a block; what they read there nobody sees.
-        let len = lay.len(depth) + n_most * depth.stride;
-        with_scratch([len], |[a]| {
-            gather(self.isa, &self.shape, depth, parts, size, block, a);
-            for panel in task.first_panel..task.first_panel + task.panels {
-                self.run_panel(panel, block, &lay, &segments, a, size, y, then);
-            }
-        });
+        let row = Gathered::new(&self.shape, depth, 1, columns).pitch * depth.n_chunks() * depth.stride;
+        let rows = (GATHERED / row).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
+        let n_down = out_h.div_ceil(rows.clamp(1, out_h)).max(wanted.min(out_h.div_ceil(2)));
+        out_h.div_ceil(n_down)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn run_panel(
-        &self,
-        panel: usize,
-        block: &Block,
-        lay: &Gathered,
-        segments: &[Segment],
-        a: &[f32],
-        size: (usize, usize),
-        y: &Shared<f32>,
-        then: Then,
-    ) {
-        let shape = &self.shape;
-        let (out_w, n_out) = (shape.size(size.1), shape.n_out);
-        let width = width(n_out, panel);
-        let n_taps = shape.kernel * shape.kernel;
+    /// About how long the picture takes in blocks of this size, in products of 16 lanes.
+    fn cost(&self, rows: usize, columns: usize, out_h: usize, out_w: usize) -> usize {
         let depth = &self.weights.depth;
-        let at = panel * PANEL;
-        let slopes = self.weights.slopes.as_ref().unwrap_or(&self.weights.bias);
-        let n = n_pixels(self.isa, width);
-        // Where rows lie one behind the other, tiles may run on from row to row, over the few pixels
-        // between them that are of no output.
-        let (run, n_runs) = match self.runs_on(block, lay, n) {
-            true => ((block.rows - 1) * lay.pitch + block.columns, 1),
-            false => (block.columns, block.rows),
+        let products = self.shape.kernel * self.shape.kernel / depth.folded * depth.n * self.n_panels() * 2;
+        let whole = out_w / columns;
+        let of = |columns: usize| {
+            let lay = Gathered::new(&self.shape, depth, rows, columns);
+            // Copying: a line of 16 numbers is about two products, a pixel about 15.
+            let gathering = lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
+            let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
+            let n = tile_rows(self.isa);
+            let tail = if run.is_multiple_of(n) { 0 } else { n_pixels(self.isa, PANEL, run % n) };
+            let pixels = run / n * n + tail;
+            gathering + n_runs * pixels * products
         };
-        let mut to = [null_mut(); 2 * PANEL];
-        for first_row in 0..n_runs {
-            for first in (0..run).step_by(n) {
-                for (i, to) in to.iter_mut().enumerate().take(n) {
-                    let (row, column) = if n_runs == 1 && block.rows > 1 {
-                        ((first + i) / lay.pitch, (first + i) % lay.pitch)
-                    } else {
-                        (first_row, first + i)
-                    };
-                    let is_output = row < block.rows && column < block.columns;
-                    let place = ((block.y + row) * out_w + block.x + column) * n_out + at;
-                    *to = if is_output { y.get().wrapping_add(place) } else { null_mut() };
-                }
-                let from = (first_row * shape.stride * lay.pitch + first) * depth.stride;
-                let b = panel * PANEL * n_taps * depth.n;
+        let rest = if out_w.is_multiple_of(columns) { 0 } else { of(out_w % columns) };
+        out_h.div_ceil(rows) * (whole * of(columns) + rest)
+    }
+
+    fn run(&self, task: &Task, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        let Task { block, .. } = task;
+        let depth = &self.weights.depth;
+        let lay = Gathered::new(&self.shape, depth, block.rows, block.columns);
+        let segments = self.segments(&lay);
+        // Tiles run over the end of a block; what they read there nobody sees.
+        let len = lay.len(depth) + 2 * PANEL * depth.stride;
+        with_scratch([len], |[a]| {
+            gather(self.isa, &self.shape, depth, inputs, block, a);
+            for panel in task.first_panel..task.first_panel + task.panels {
+                let at = panel * PANEL;
+                let slopes = self.weights.slopes.as_ref().unwrap_or(&self.weights.bias);
+                let panel_len = self.shape.kernel * self.shape.kernel / depth.folded * depth.n * PANEL;
                 let tile = Tile {
-                    a: a[from..].as_ptr(),
+                    a: a.as_ptr(),
                     stride: depth.stride,
-                    segments,
+                    segments: &segments,
                     pairs: depth.pairs,
-                    b: self.weights.values[b..].as_ptr(),
-                    width,
-                    to: &to[..n],
-                    outputs: (n_out - at).min(PANEL),
+                    b: self.weights.values[panel * panel_len..].as_ptr(),
+                    width: width(self.shape.n_out, panel),
+                    to: &[],
+                    outputs: (self.shape.n_out - at).min(PANEL),
                     bias: self.weights.bias[at..].as_ptr(),
                     slopes: slopes[at..].as_ptr(),
                     after: self.after,
                     then,
                 };
+                let to = y.get().wrapping_add(at);
+                self.run_panel(&tile, block, &lay, to, self.shape.size(inputs.w));
+            }
+        });
+    }
+
+    /// All tiles of a panel; `panel` is one of them but for where it begins and ends, `to` where the
+    /// outputs of the panel are in a picture `out_w` wide.
+    fn run_panel(&self, panel: &Tile, block: &Block, lay: &Gathered, to: *mut f32, out_w: usize) {
+        let (run, n_runs) = self.runs(block.rows, block.columns, lay, panel.width);
+        let mut places = [null_mut(); 2 * PANEL];
+        for first_row in 0..n_runs {
+            let mut first = 0;
+            while first < run {
+                let n = n_pixels(self.isa, panel.width, run - first);
+                for (i, place) in places.iter_mut().enumerate().take(n) {
+                    let at = first + i;
+                    let (row, column) =
+                        if run > block.columns { (at / lay.pitch, at % lay.pitch) } else { (first_row, at) };
+                    let is_output = row < block.rows && column < block.columns;
+                    let pixel = (block.y + row) * out_w + block.x + column;
+                    *place = if is_output { to.wrapping_add(pixel * self.shape.n_out) } else { null_mut() };
+                }
+                let from = (first_row * self.shape.stride * lay.pitch + first) * panel.stride;
+                let tile = Tile { a: panel.a.wrapping_add(from), to: &places[..n], ..*panel };
                 // SAFETY: tiles begin at pixels of the block and end at most a tile after it, where
                 // scratch goes on; the panel is whole; outputs of a block and panel are one task's.
                 unsafe { tile::tile(self.isa, &tile) }
+                first += n;
             }
         }
     }
 
-    /// Whether fewer tiles are needed when they do not begin anew with every row.
-    fn runs_on(&self, block: &Block, lay: &Gathered, n: usize) -> bool {
-        let in_rows = block.rows * block.columns.div_ceil(n);
-        let in_one = ((block.rows - 1) * lay.pitch + block.columns).div_ceil(n);
-        self.shape.stride == 1 && block.rows > 1 && in_one < in_rows
+    /// Length and number of runs of pixels of a block, each of which is cut in tiles: its rows, or,
+    /// where they lie one behind the other and fewer tiles are needed so, all of it with the few
+    /// pixels between rows, which are of no output.
+    fn runs(&self, rows: usize, columns: usize, lay: &Gathered, width: usize) -> (usize, usize) {
+        let n = tile_rows(self.isa) * (PANEL / width);
+        let all = (rows - 1) * lay.pitch + columns;
+        let tail = if columns.is_multiple_of(n) { 0 } else { n_pixels(self.isa, width, columns % n) };
+        let in_rows = rows * (columns / n * n + tail);
+        if self.shape.stride == 1 && rows > 1 && all.next_multiple_of(n) < in_rows { (all, 1) } else { (columns, rows) }
     }
 
     /// From the first tap of an output, where the numbers of each chunk and tap are.
@@ -170,9 +178,9 @@ impl Dense {
         let depth = &self.weights.depth;
         let mut segments = Vec::with_capacity(depth.n_chunks() * kernel * kernel);
         for (chunk, (_, len)) in depth.chunks().enumerate() {
-            for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel).map(move |kx| (ky, kx))) {
+            for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel / depth.folded).map(move |kx| (ky, kx))) {
                 let row = chunk * lay.rows + ky * dilation;
-                let pixel = row * lay.pitch + lay.place(&self.shape, kx * dilation);
+                let pixel = row * lay.pitch + lay.place(kx * dilation);
                 segments.push(Segment { at: pixel * depth.stride, depth: len });
             }
         }

@@ -6,11 +6,13 @@ use rayon::prelude::*;
 use super::{
     super::{
         Isa,
-        buffer::{Aligned, Shared},
+        buffer::Aligned,
         simd::{LANES, Simd, per_isa},
     },
     ConvShape, Convolution, Then,
     after::{Kind, after},
+    gather::Inputs,
+    tile::{load_few, store_few},
 };
 
 pub(super) struct Depthwise {
@@ -47,7 +49,8 @@ impl Depthwise {
         }
     }
 
-    pub fn apply(&self, parts: &[(&[f32], usize)], h: usize, w: usize, y: &mut [f32], then: Then) {
+    pub fn apply(&self, inputs: &Inputs, y: &mut [f32], then: Then) {
+        let Inputs { parts, h, w } = *inputs;
         let joined;
         let x = match parts {
             [(x, _)] => *x,
@@ -57,69 +60,49 @@ impl Depthwise {
                 &joined
             }
         };
-        let (out_w, channels) = (self.shape.size(w), self.shape.n_in);
-        y.par_chunks_mut(out_w * channels).enumerate().for_each(|(row, y)| {
-            let y = Shared(y.as_mut_ptr());
-            for column in 0..out_w {
-                // SAFETY: the pixel is one of this row, which is this task's; `isa` is available.
-                unsafe { pixel(self.isa, self, x, (h, w), (row, column), y.get().add(column * channels), then) }
-            }
+        y.par_chunks_mut(self.shape.size(w) * self.shape.n_in).enumerate().for_each(|(row, y)| {
+            // SAFETY: `isa` is available.
+            unsafe { of_row(self.isa, self, x, (h, w), row, y, then) }
         });
     }
 }
 
-per_isa! {
-    /// # Safety
-    /// `to`: a number for each channel.
-    fn pixel(
-        of: &Depthwise, x: &[f32], size: (usize, usize), at: (usize, usize), to: *mut f32, then: Then,
-    ) = one;
-}
+per_isa! { fn of_row(of: &Depthwise, x: &[f32], size: (usize, usize), row: usize, y: &mut [f32], then: Then) = all; }
 
 #[inline(always)]
-unsafe fn one<S: Simd>(
-    of: &Depthwise,
-    x: &[f32],
-    (h, w): (usize, usize),
-    (row, column): (usize, usize),
-    to: *mut f32,
-    then: Then,
-) {
+unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: usize, y: &mut [f32], then: Then) {
     let ConvShape { kernel, stride, padding, dilation, n_in: channels, .. } = of.shape;
     let padded = channels.next_multiple_of(LANES);
+    // Taps of the place `at` that are within `n` rows or columns.
+    let taps = |at: usize, n: usize| {
+        let first = padding.saturating_sub(at * stride).div_ceil(dilation);
+        let end = (n + padding).saturating_sub(at * stride).div_ceil(dilation);
+        first.min(kernel)..end.min(kernel)
+    };
+    let rows = taps(row, h);
     // SAFETY: taps within the picture are read, of 16 channels where there are as many.
     unsafe {
-        for first in (0..channels).step_by(LANES) {
-            let n = (channels - first).min(LANES);
-            let few = |from: *const f32| {
-                let mut all = [0.0; LANES];
-                std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
-                S::load(all.as_ptr())
-            };
-            let load = |from: *const f32| if n == LANES { S::load(from) } else { few(from) };
-            let mut sum = S::load(of.bias.as_ptr().add(first));
-            for ky in 0..kernel {
-                let Some(y) = (row * stride + ky * dilation).checked_sub(padding).filter(|y| *y < h) else { continue };
-                for kx in 0..kernel {
-                    let Some(x_at) = (column * stride + kx * dilation).checked_sub(padding).filter(|x| *x < w) else {
-                        continue;
-                    };
-                    let value = load(x.as_ptr().add((y * w + x_at) * channels + first));
-                    let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
-                    sum = S::fma(value, weight, sum);
+        for (column, to) in y.chunks_exact_mut(channels).enumerate() {
+            let columns = taps(column, w);
+            for first in (0..channels).step_by(LANES) {
+                let n = (channels - first).min(LANES);
+                let load = |from: *const f32| if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
+                let mut sum = S::load(of.bias.as_ptr().add(first));
+                for ky in rows.clone() {
+                    let y = row * stride + ky * dilation - padding;
+                    for kx in columns.clone() {
+                        let x_at = column * stride + kx * dilation - padding;
+                        let value = load(x.as_ptr().add((y * w + x_at) * channels + first));
+                        let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
+                        sum = S::fma(value, weight, sum);
+                    }
                 }
-            }
-            let mut v = after::<S>(of.after, sum, S::load(of.slopes.as_ptr().add(first)));
-            let to = to.add(first);
-            if let Then::Add { scale } = then {
-                v = S::fma(v, S::splat(scale), load(to));
-            }
-            if n == LANES {
-                S::store(to, v);
-            } else {
-                let mut all = [0.0; LANES];
-                S::store(all.as_mut_ptr(), v);
-                std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
+                let mut v = after::<S>(of.after, sum, S::load(of.slopes.as_ptr().add(first)));
+                let to = to.as_mut_ptr().add(first);
+                if let Then::Add { scale } = then {
+                    v = S::fma(v, S::splat(scale), load(to));
+                }
+                if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
             }
         }
     }

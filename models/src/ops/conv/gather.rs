@@ -1,13 +1,15 @@
 //! A piece of the picture with what filters need around it, as tiles want it.
 
+use std::ops::Range;
+
 use super::{
     super::{
-        bf16,
         buffer::as_bf16,
         isa::Isa,
         simd::{LANES, Simd, per_isa},
     },
-    ConvShape,
+    ConvShape, Part,
+    tile::load_few,
     weights::Depth,
 };
 
@@ -21,23 +23,25 @@ pub(super) struct Block {
 }
 
 /// How gathered pixels lie: `[chunk][row][column % stride][column / stride][numbers]`, so that
-/// outputs side by side read pixels side by side whatever the stride.
+/// outputs side by side read pixels side by side whatever the stride. Where taps are folded, a
+/// column is one of the outputs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gathered {
     pub rows: usize,
     pub columns: usize,
     /// Columns of one remainder.
-    pub part: usize,
+    part: usize,
     /// Pixels from row to row.
     pub pitch: usize,
+    stride: usize,
 }
 
 impl Gathered {
-    pub fn new(shape: &ConvShape, block: &Block) -> Gathered {
+    pub fn new(shape: &ConvShape, depth: &Depth, rows: usize, columns: usize) -> Gathered {
         let reach = |n: usize| (n - 1) * shape.stride + shape.reach();
-        let (rows, columns) = (reach(block.rows), reach(block.columns));
-        let part = columns.div_ceil(shape.stride);
-        Gathered { rows, columns, part, pitch: part * shape.stride }
+        let (columns, stride) = if depth.folded > 1 { (columns, 1) } else { (reach(columns), shape.stride) };
+        let part = columns.div_ceil(stride);
+        Gathered { rows: reach(rows), columns, part, pitch: part * stride, stride }
     }
 
     /// Numbers of all chunks.
@@ -46,93 +50,152 @@ impl Gathered {
     }
 
     /// Where the pixel `column` of a row is, in pixels.
-    pub fn place(&self, shape: &ConvShape, column: usize) -> usize {
-        column % shape.stride * self.part + column / shape.stride
+    pub fn place(&self, column: usize) -> usize {
+        column % self.stride * self.part + column / self.stride
     }
 }
 
-/// Copies the pixels that `block` needs of `parts` to `to`; beyond the borders of the picture there
-/// are zeros.
-pub(super) fn gather(
-    isa: Isa,
-    shape: &ConvShape,
-    depth: &Depth,
-    parts: &[(&[f32], usize)],
-    (h, w): (usize, usize),
-    block: &Block,
-    to: &mut [f32],
-) {
-    let lay = Gathered::new(shape, block);
+/// The inputs of a layer, `[h, w, channels]` each.
+pub(super) struct Inputs<'a> {
+    pub parts: &'a [Part<'a>],
+    pub h: usize,
+    pub w: usize,
+}
+
+/// Copies the pixels that `block` needs to `to`; beyond the borders of the picture there are zeros.
+pub(super) fn gather(isa: Isa, shape: &ConvShape, depth: &Depth, inputs: &Inputs, block: &Block, to: &mut [f32]) {
+    let lay = Gathered::new(shape, depth, block.rows, block.columns);
     let to = &mut to[..lay.len(depth)];
-    let chunk_len = lay.rows * lay.pitch * depth.stride;
+    let pieces = pieces(shape, depth, inputs);
     for row in 0..lay.rows {
-        let from_row = (block.y * shape.stride + row).checked_sub(shape.padding).filter(|y| *y < h);
-        for column in 0..lay.columns {
-            let from_column = (block.x * shape.stride + column).checked_sub(shape.padding).filter(|x| *x < w);
-            let at = (row * lay.pitch + lay.place(shape, column)) * depth.stride;
-            let (Some(y), Some(x)) = (from_row, from_column) else {
-                for (i, (_, len)) in depth.chunks().enumerate() {
-                    to[i * chunk_len + at..][..len].fill(0.0);
-                }
-                continue;
-            };
-            let pixel = y * w + x;
-            if depth.pairs {
-                let to = as_bf16(to);
-                if shape.n_in % 2 == 1 {
-                    let (chunk, within) = (shape.n_in / (2 * depth.chunk), shape.n_in % (2 * depth.chunk));
-                    to[2 * (chunk * chunk_len + at) + within] = 0;
-                }
-                let round = |from: &[f32], to: &mut [u16]| {
-                    // SAFETY: both are equally long, and the instructions are available.
-                    unsafe { round_all(isa, from, to) }
+        let y = (block.y * shape.stride + row).checked_sub(shape.padding).filter(|y| *y < inputs.h);
+        for piece in &pieces {
+            // Columns of one remainder are neighbours here, and `stride` pixels apart in the picture.
+            for remainder in 0..lay.stride {
+                let first = block.x * shape.stride + remainder + piece.tap * shape.dilation;
+                let n = (lay.columns - remainder).div_ceil(lay.stride);
+                let is_inside = |i: usize| {
+                    (first + i * shape.stride).checked_sub(shape.padding).filter(|x| y.is_some() && *x < inputs.w)
                 };
-                spread(parts, pixel, 2 * depth.chunk, 2 * at, 2 * chunk_len, to, round);
-            } else {
-                spread(parts, pixel, depth.chunk, at, chunk_len, to, |from, to| to.copy_from_slice(from));
+                // Those inside are neighbours too.
+                let start = (0..n).find(|i| is_inside(*i).is_some()).unwrap_or(n);
+                let end = (start..n).find(|i| is_inside(*i).is_none()).unwrap_or(n);
+                let pixel = (piece.chunk * lay.rows + row) * lay.pitch + remainder * lay.part;
+                let places = Places { first: pixel * depth.stride, within: piece.within, stride: depth.stride };
+                places.clear(depth.pairs, 0..start, piece.len, to);
+                places.clear(depth.pairs, end..n, piece.len, to);
+                if let (Some(y), Some(x)) = (y, is_inside(start)) {
+                    let from = &piece.values[(y * inputs.w + x) * piece.channels..];
+                    let from = Pixels {
+                        values: from,
+                        first: piece.channel,
+                        len: piece.len,
+                        apart: piece.channels * shape.stride,
+                    };
+                    // SAFETY: the instructions are available.
+                    unsafe { copy(isa, depth.pairs, &from, &places, start..end, to) }
+                }
             }
+        }
+        let n = shape.n_in * depth.folded;
+        if depth.pairs && n % 2 == 1 {
+            let (chunk, within) = (n / (2 * depth.chunk), n % (2 * depth.chunk));
+            let first = (chunk * lay.rows + row) * lay.pitch * depth.stride;
+            Places { first, within, stride: depth.stride }.clear(true, 0..lay.pitch, 1, to);
         }
     }
 }
 
-/// Cuts the channels of a pixel of all parts, one after another, in chunks of `chunk`, the first of
-/// which is at `at` and others `chunk_len` further each.
-#[inline(always)]
-fn spread<T>(
-    parts: &[(&[f32], usize)],
-    pixel: usize,
+/// Channels that lie side by side in a part of the inputs, and in gathered pixels too.
+struct Piece<'a> {
+    values: &'a [f32],
+    channels: usize,
+    /// The first of them, and how many.
+    channel: usize,
+    len: usize,
+    tap: usize,
     chunk: usize,
-    at: usize,
-    chunk_len: usize,
-    to: &mut [T],
-    copy: impl Fn(&[f32], &mut [T]),
-) {
-    let (mut start, mut within) = (at, 0);
-    for &(values, channels) in parts {
-        let mut from = &values[pixel * channels..][..channels];
-        while !from.is_empty() {
-            let n = from.len().min(chunk - within);
-            copy(&from[..n], &mut to[start + within..][..n]);
-            (from, within) = (&from[n..], within + n);
-            if within == chunk {
-                (start, within) = (start + chunk_len, 0);
+    /// In the chunk; for pairs in numbers of bf16.
+    within: usize,
+}
+
+fn pieces<'a>(shape: &ConvShape, depth: &Depth, inputs: &Inputs<'a>) -> Vec<Piece<'a>> {
+    let chunk_len = if depth.pairs { 2 * depth.chunk } else { depth.chunk };
+    let mut pieces = Vec::new();
+    for tap in 0..depth.folded {
+        let mut at = tap * shape.n_in;
+        for &(values, channels) in inputs.parts {
+            let mut channel = 0;
+            while channel < channels {
+                let (chunk, within) = (at / chunk_len, at % chunk_len);
+                let len = (channels - channel).min(chunk_len - within);
+                pieces.push(Piece { values, channels, channel, len, tap, chunk, within });
+                (channel, at) = (channel + len, at + len);
+            }
+        }
+    }
+    pieces
+}
+
+/// Where a piece of pixels side by side is gathered.
+struct Places {
+    first: usize,
+    within: usize,
+    stride: usize,
+}
+
+impl Places {
+    /// Index of the piece of pixel `i`; for pairs in numbers of bf16.
+    #[inline(always)]
+    fn at(&self, pairs: bool, i: usize) -> usize {
+        (self.first + i * self.stride) * if pairs { 2 } else { 1 } + self.within
+    }
+
+    fn clear(&self, pairs: bool, pixels: Range<usize>, len: usize, to: &mut [f32]) {
+        for i in pixels {
+            match pairs {
+                true => as_bf16(to)[self.at(true, i)..][..len].fill(0),
+                false => to[self.at(false, i)..][..len].fill(0.0),
             }
         }
     }
 }
 
-per_isa! { fn round_all(from: &[f32], to: &mut [u16]) = round; }
+/// Pieces of pixels of the picture: `len` numbers from the `first` on, pixels `apart` numbers apart.
+struct Pixels<'a> {
+    values: &'a [f32],
+    first: usize,
+    len: usize,
+    apart: usize,
+}
+
+per_isa! {
+    /// Copies whole vectors, over the end of a piece: what comes after it in a pixel is written later,
+    /// or read by nobody.
+    fn copy(pairs: bool, from: &Pixels, places: &Places, pixels: Range<usize>, to: &mut [f32]) = all;
+}
 
 #[inline(always)]
-unsafe fn round<S: Simd>(from: &[f32], to: &mut [u16]) {
-    let whole = from.len() / LANES * LANES;
-    // SAFETY: 16 numbers of both, as long as there are as many.
-    unsafe {
-        for i in (0..whole).step_by(LANES) {
-            S::store_bf16(to.as_mut_ptr().add(i), S::load(from.as_ptr().add(i)));
+unsafe fn all<S: Simd>(pairs: bool, from: &Pixels, places: &Places, pixels: Range<usize>, to: &mut [f32]) {
+    for (n, i) in pixels.enumerate() {
+        let values = &from.values[n * from.apart + from.first..];
+        let at = places.at(pairs, i);
+        for k in (0..from.len).step_by(LANES) {
+            // SAFETY: 16 numbers of both, where there are as many.
+            unsafe {
+                let rest = values.len() - k;
+                let v = if rest >= LANES {
+                    S::load(values.as_ptr().add(k))
+                } else {
+                    load_few::<S>(values.as_ptr().add(k), rest)
+                };
+                if pairs {
+                    let to = &mut as_bf16(to)[at + k..][..LANES];
+                    S::store_bf16(to.as_mut_ptr(), v);
+                } else {
+                    S::store(to[at + k..][..LANES].as_mut_ptr(), v);
+                }
+            }
         }
-    }
-    for (to, from) in to[whole..].iter_mut().zip(&from[whole..]) {
-        *to = bf16::from_f32(*from);
     }
 }

@@ -26,7 +26,7 @@ mod weights;
 pub use after::After;
 pub use shape::ConvShape;
 
-use self::{dense::Dense, depthwise::Depthwise};
+use self::{dense::Dense, depthwise::Depthwise, gather::Inputs};
 use super::{Isa, Precision};
 
 /// A layer as it stands in a checkpoint.
@@ -39,6 +39,9 @@ pub struct Convolution<'a> {
     pub bias: Option<&'a [f32]>,
     pub after: &'a After,
 }
+
+/// An input `[h, w, channels]` with its channels.
+pub type Part<'a> = (&'a [f32], usize);
 
 /// What becomes of results.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,18 +93,20 @@ impl PackedConv {
         PackedConv { shape, kind }
     }
 
-    /// `parts`: inputs `[h, w, channels]` with their channels; y `[h', w', n_out]`.
+    /// `parts` count as one input, side by side along channels; y `[h', w', n_out]`.
     ///
     /// # Panics
     /// If lengths or channels are not those of the layer.
-    pub fn apply(&self, parts: &[(&[f32], usize)], h: usize, w: usize, y: &mut [f32], then: Then) {
+    pub fn apply(&self, parts: &[Part], h: usize, w: usize, y: &mut [f32], then: Then) {
         let shape = &self.shape;
         assert_eq!(parts.iter().map(|(_, channels)| channels).sum::<usize>(), shape.n_in, "{shape:?}");
         assert!(parts.iter().all(|(x, channels)| x.len() == h * w * channels), "{shape:?} of {h}x{w}");
         assert_eq!(y.len(), shape.size(h) * shape.size(w) * shape.n_out, "{shape:?} of {h}x{w}");
+        let inputs = Inputs { parts, h, w };
         match &self.kind {
-            Kind::Dense(dense) => dense.apply(parts, h, w, y, then),
-            Kind::Depthwise(depthwise) => depthwise.apply(parts, h, w, y, then),
+            _ if y.is_empty() => (),
+            Kind::Dense(dense) => dense.apply(&inputs, y, then),
+            Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),
         }
     }
 }

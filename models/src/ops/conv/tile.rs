@@ -1,8 +1,13 @@
 //! The inner loop: a few pixels times the outputs of a panel, sums in registers over all taps and
 //! channels; then bias, activation and out.
 
+use std::mem::MaybeUninit;
+
 use super::{
-    super::simd::{LANES, Simd, per_isa},
+    super::{
+        Isa,
+        simd::{LANES, Simd, per_isa, tile_rows},
+    },
     Then,
     after::{Kind, after},
 };
@@ -47,16 +52,24 @@ pub(super) struct Tile<'a> {
     pub then: Then,
 }
 
-/// Pixels of a tile.
-pub(super) fn n_pixels(isa: super::super::Isa, width: usize) -> usize {
-    super::super::simd::tile_rows(isa) * (PANEL / width)
+/// Pixels of a tile that computes at least `wanted`, or as many as one can: the last tile of a row
+/// need not be as long as others.
+pub(super) fn n_pixels(isa: Isa, width: usize, wanted: usize) -> usize {
+    let full = tile_rows(isa) * (PANEL / width);
+    if width < PANEL || tile_rows(isa) < SHORTER[0] {
+        return full;
+    }
+    SHORTER.into_iter().filter(|n| *n >= wanted).min().unwrap_or(full)
 }
+
+/// Pixels of shorter tiles, where tiles are of 14.
+const SHORTER: [usize; 2] = [10, 7];
 
 per_isa! {
     /// # Safety
-    /// `a`: `n_pixels` pixels, `stride` apart, each segment of each of them readable. `b` holds
-    /// `width` numbers for each number of all segments. `to` is as long as a tile, and where it is
-    /// not null the `outputs` places are nobody else's. `isa` is available.
+    /// `to` is as long as a tile (`n_pixels`), and where it is not null the `outputs` places are
+    /// nobody else's. `a`: as many pixels, `stride` apart, each segment of each of them readable. `b`
+    /// holds `width` numbers for each number of all segments. `isa` is available.
     pub(super) fn tile(tile: &Tile) = any;
 }
 
@@ -64,41 +77,57 @@ per_isa! {
 unsafe fn any<S: Simd>(tile: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
-        let mut sums = [[0.0_f32; LANES]; MAX_SUMS];
+        let mut sums = MaybeUninit::<[[f32; LANES]; MAX_SUMS]>::uninit();
         let c = sums.as_mut_ptr().cast();
-        match (tile.pairs, tile.width == PANEL) {
-            (false, true) => of_stride::<S, 2, false>(tile, c),
-            (false, false) => of_stride::<S, 1, false>(tile, c),
-            (true, true) => of_stride::<S, 2, true>(tile, c),
-            (true, false) => of_stride::<S, 1, true>(tile, c),
+        match (tile.width == PANEL, tile.pairs) {
+            (true, false) => of_rows::<S, false>(tile, c),
+            (true, true) => of_rows::<S, true>(tile, c),
+            (false, false) => of_stride::<S, 1, false, 0>(tile, c),
+            (false, true) => of_stride::<S, 1, true, 0>(tile, c),
         }
-        for (i, &to) in tile.to.iter().enumerate() {
-            if !to.is_null() {
-                finish::<S>(tile, c.add(i * tile.width), to);
-            }
+        match tile.after {
+            Kind::None => finish::<S>(tile, Kind::None, c),
+            Kind::Slope => finish::<S>(tile, Kind::Slope, c),
+            kind => finish::<S>(tile, kind, c),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn of_stride<S: Simd, const N: usize, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
+unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.to.len() {
+            10 if S::TILE_ROWS > 10 => of_stride::<S, 2, PAIRS, 10>(tile, c),
+            7 if S::TILE_ROWS > 7 => of_stride::<S, 2, PAIRS, 7>(tile, c),
+            _ => of_stride::<S, 2, PAIRS, 0>(tile, c),
+        }
+    }
+}
+
+/// `ROWS` pixels, or as many as fit where it is 0.
+#[inline(always)]
+unsafe fn of_stride<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.stride {
-            80 => multiply::<S, N, PAIRS, 80>(tile, c),
-            144 => multiply::<S, N, PAIRS, 144>(tile, c),
-            272 => multiply::<S, N, PAIRS, 272>(tile, c),
-            _ => multiply::<S, N, PAIRS, 528>(tile, c),
+            80 => multiply::<S, N, PAIRS, ROWS, 80>(tile, c),
+            144 => multiply::<S, N, PAIRS, ROWS, 144>(tile, c),
+            272 => multiply::<S, N, PAIRS, ROWS, 272>(tile, c),
+            _ => multiply::<S, N, PAIRS, ROWS, 528>(tile, c),
         }
     }
 }
 
 /// `N` vectors of sums for each pixel, written to c.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const STRIDE: usize>(tile: &Tile, c: *mut f32) {
+unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize, const STRIDE: usize>(
+    tile: &Tile,
+    c: *mut f32,
+) {
     // SAFETY: pixels and panel are as the caller promised.
     unsafe {
-        let n = S::TILE_ROWS * 2 / N;
+        let n = if ROWS == 0 { S::TILE_ROWS * 2 / N } else { ROWS };
         let mut sums = [S::splat(0.0); MAX_SUMS];
         let mut b = tile.b;
         for segment in tile.segments {
@@ -121,30 +150,55 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const STRIDE: usi
     }
 }
 
-/// One pixel's outputs from its sums.
+/// Outputs from sums.
 #[inline(always)]
-unsafe fn finish<S: Simd>(tile: &Tile, sums: *const f32, to: *mut f32) {
-    // SAFETY: `width` sums, as many of bias and slopes; `outputs` places.
+unsafe fn finish<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
+    // SAFETY: `width` sums of each pixel, as many of bias and slopes; `outputs` places.
     unsafe {
         for first in (0..tile.outputs).step_by(LANES) {
-            let v = S::add(S::load(sums.add(first)), S::load(tile.bias.add(first)));
-            let v = after::<S>(tile.after, v, S::load(tile.slopes.add(first)));
-            let (to, n) = (to.add(first), tile.outputs - first);
-            let add = |v: S::V, old: S::V| match tile.then {
-                Then::Write => v,
-                Then::Add { scale } => S::fma(v, S::splat(scale), old),
-            };
-            if n >= LANES {
-                let old = if tile.then == Then::Write { v } else { S::load(to) };
-                S::store(to, add(v, old));
-            } else {
-                let mut few = [0.0; LANES];
-                if tile.then != Then::Write {
-                    std::ptr::copy_nonoverlapping(to, few.as_mut_ptr(), n);
+            let n = (tile.outputs - first).min(LANES);
+            let (bias, slopes) = (S::load(tile.bias.add(first)), S::load(tile.slopes.add(first)));
+            for (i, &to) in tile.to.iter().enumerate() {
+                if to.is_null() {
+                    continue;
                 }
-                S::store(few.as_mut_ptr(), add(v, S::load(few.as_ptr())));
-                std::ptr::copy_nonoverlapping(few.as_ptr(), to, n);
+                let to = to.add(first);
+                let mut v = S::add(S::load(sums.add(i * tile.width + first)), bias);
+                v = after::<S>(kind, v, slopes);
+                if let Then::Add { scale } = tile.then {
+                    let old = if n == LANES { S::load(to) } else { load_few::<S>(to, n) };
+                    v = S::fma(v, S::splat(scale), old);
+                }
+                if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
             }
         }
+    }
+}
+
+/// `n` numbers, then zeros.
+///
+/// # Safety
+/// `n` <= 16 numbers can be read.
+#[inline(always)]
+pub(super) unsafe fn load_few<S: Simd>(from: *const f32, n: usize) -> S::V {
+    let mut all = [0.0; LANES];
+    // SAFETY: as promised.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
+        S::load(all.as_ptr())
+    }
+}
+
+/// The first `n` numbers.
+///
+/// # Safety
+/// `n` <= 16 numbers can be written.
+#[inline(always)]
+pub(super) unsafe fn store_few<S: Simd>(to: *mut f32, v: S::V, n: usize) {
+    let mut all = [0.0; LANES];
+    // SAFETY: as promised.
+    unsafe {
+        S::store(all.as_mut_ptr(), v);
+        std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
     }
 }

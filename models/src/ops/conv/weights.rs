@@ -6,10 +6,13 @@ use super::{
     tile::{PANEL, STRIDES},
 };
 
+/// Numbers of a row of taps that are folded into pixels.
+const FOLDED: usize = 64;
+
 /// Panels of 32 outputs, the last one of 16 where that is enough; outputs beyond the last are zero.
 pub(super) struct Weights {
-    /// `[panel][chunk][ky][kx][depth of the chunk][outputs of the panel]`; for products of pairs each
-    /// number is the bits of two bf16, of an even channel in the lower half.
+    /// `[panel][chunk][tap][depth of the chunk][outputs of the panel]`; for products of pairs each
+    /// number is the bits of two bf16, the one that comes first in the lower half.
     pub values: Aligned<f32>,
     /// 32 for every panel.
     pub bias: Aligned<f32>,
@@ -18,11 +21,14 @@ pub(super) struct Weights {
     pub depth: Depth,
 }
 
-/// How the channels of a pixel are cut in chunks that tiles take at once.
+/// What lies together of a gathered pixel, and in what chunks tiles take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Depth {
-    /// Two channels of bf16 are one number.
+    /// Two numbers of bf16 are one of these.
     pub pairs: bool,
+    /// Taps of a row that lie side by side within each pixel: 1, or all of them where there are so
+    /// few channels that a tap would not be worth a loop.
+    pub folded: usize,
     /// Numbers of a pixel.
     pub n: usize,
     /// Numbers of a chunk; the last may be shorter.
@@ -32,12 +38,13 @@ pub(super) struct Depth {
 }
 
 impl Depth {
-    pub fn new(n_in: usize, pairs: bool) -> Depth {
-        let n = if pairs { n_in.div_ceil(2) } else { n_in };
+    pub fn new(shape: &ConvShape, pairs: bool) -> Depth {
+        let folded = if shape.n_in * shape.kernel <= FOLDED { shape.kernel } else { 1 };
+        let n = (shape.n_in * folded).div_ceil(if pairs { 2 } else { 1 });
         let longest = STRIDES[STRIDES.len() - 1].0;
         let chunk = n.div_ceil(n.div_ceil(longest));
         let (_, stride) = STRIDES.into_iter().find(|(depth, _)| chunk <= *depth).unwrap_or(STRIDES[STRIDES.len() - 1]);
-        Depth { pairs, n, chunk, stride }
+        Depth { pairs, folded, n, chunk, stride }
     }
 
     /// First number and length of each chunk.
@@ -54,26 +61,26 @@ impl Depth {
 impl Weights {
     pub fn new(layer: &Convolution, pairs: bool) -> Weights {
         let ConvShape { n_in, n_out, kernel, .. } = layer.shape;
-        let depth = Depth::new(n_in, pairs);
-        let n_taps = kernel * kernel;
+        let depth = Depth::new(&layer.shape, pairs);
         let n_panels = n_out.div_ceil(PANEL);
-        let panel_len = n_taps * depth.n * PANEL;
-        let last_len = n_taps * depth.n * width(n_out, n_panels - 1);
+        let panel_len = kernel * kernel / depth.folded * depth.n * PANEL;
+        let last_len = panel_len / PANEL * width(n_out, n_panels - 1);
         let values = Aligned::build((n_panels - 1) * panel_len + last_len, panel_len, |panel, to| {
             let columns = width(n_out, panel);
+            // Of the output `o`, what is multiplied with place `k` of a pixel at the tap `tap`.
+            let weight = |o: usize, tap: usize, k: usize| {
+                let (tap, channel) = (tap * depth.folded + k / n_in, k % n_in);
+                if k < n_in * depth.folded { layer.weight[(o * n_in + channel) * kernel * kernel + tap] } else { 0.0 }
+            };
             let mut rows = to.chunks_exact_mut(columns);
             for (first, len) in depth.chunks() {
-                for tap in 0..n_taps {
-                    for k in first..first + len {
-                        let Some(row) = rows.next() else { return };
-                        for (c, to) in row.iter_mut().enumerate().take(n_out - panel * PANEL) {
-                            let at = |channel: usize| {
-                                let exists = channel < n_in;
-                                let at = ((panel * PANEL + c) * n_in + channel) * n_taps + tap;
-                                if exists { layer.weight[at] } else { 0.0 }
-                            };
-                            *to = if pairs { pair(at(2 * k), at(2 * k + 1)) } else { at(k) };
-                        }
+                for (tap, k) in
+                    (0..kernel * kernel / depth.folded).flat_map(|t| (first..first + len).map(move |k| (t, k)))
+                {
+                    let Some(row) = rows.next() else { return };
+                    for (c, to) in row.iter_mut().enumerate().take(n_out - panel * PANEL) {
+                        let weight = |k: usize| weight(panel * PANEL + c, tap, k);
+                        *to = if pairs { pair(weight(2 * k), weight(2 * k + 1)) } else { weight(k) };
                     }
                 }
             }
