@@ -38,6 +38,7 @@ pub static BUILT_IN: &[(&str, &str)] = &[
     ("prop", include_str!("recipes/prop.toml")),
     ("draft", include_str!("recipes/draft.toml")),
     ("cutout", include_str!("recipes/cutout.toml")),
+    ("upscale", include_str!("recipes/upscale.toml")),
     ("hero", include_str!("recipes/hero.toml")),
     ("mobile", include_str!("recipes/mobile.toml")),
     ("optimize", include_str!("recipes/optimize.toml")),
@@ -212,7 +213,8 @@ impl Recipe {
 
     /// The same, and every network that a step names must be one that can be used.
     pub fn plan_with(&self, nets: &dyn Networks) -> Result<Plan, RecipeError> {
-        let steps = self.steps.iter().map(|step| step.plan(nets)).collect::<Result<_, _>>()?;
+        let mut steps = self.steps.iter().map(|step| step.plan(nets)).collect::<Result<Vec<_>, _>>()?;
+        stages::upscale::settle(&mut steps);
         Ok(Plan { recipe: self.name.clone(), steps })
     }
 
@@ -298,11 +300,21 @@ impl Plan {
     /// What the finished file's name ends in.
     pub fn extension(&self) -> &'static str {
         let named = self.steps.iter().rev().find_map(|step| match step.stage {
-            "export-image" => Some(".cutout.png"),
+            "export-image" => Some(self.picture_extension()),
             "export" => Some(stages::export::options(&step.settings).extension()),
             _ => None,
         });
         named.unwrap_or(".glb")
+    }
+
+    /// What the name of a finished picture ends in: what was last done to it.
+    fn picture_extension(&self) -> &'static str {
+        let last = self.steps.iter().rev().find_map(|step| match step.stage {
+            "upscale" => Some(".upscaled.png"),
+            "cutout" => Some(".cutout.png"),
+            _ => None,
+        });
+        last.unwrap_or(".picture.png")
     }
 
     /// Nets that engines of this plan stand in for, because their weights were not here.
@@ -332,7 +344,11 @@ impl Plan {
         };
         let name = json["recipe"].as_str().ok_or_else(malformed)?;
         let mut recipe = Recipe { name: name.to_owned(), doc: String::new(), steps: Vec::new() };
-        for step in json["steps"].as_array().ok_or_else(malformed)? {
+        let steps = json["steps"].as_array().ok_or_else(malformed)?;
+        let setting = |stage: &str, param: &str| {
+            Some(steps.iter().find(|step| step["stage"] == stage)?["settings"].get(param)?.clone())
+        };
+        for step in steps {
             let id = step["stage"].as_str().ok_or_else(malformed)?;
             let stage = stage::find(id).ok_or_else(|| unknown("stage", id, STAGES.iter().map(|s| s.id)))?;
             let missed = stage
@@ -344,7 +360,9 @@ impl Plan {
                 Step { stage: stage.id, engine: AUTO.to_owned(), given: Settings::new(), missed: missed.collect() };
             read.set("engine", &step["engine"])?;
             for (param, value) in step["settings"].as_object().ok_or_else(malformed)? {
-                read.set(param, value)?;
+                if !stages::upscale::is_settled(id, param, value, setting) {
+                    read.set(param, value)?;
+                }
             }
             recipe.steps.push(read);
         }

@@ -310,9 +310,10 @@ pub fn runtime_file(home: &Path) -> Option<RuntimeFile> {
 }
 
 /// Stages of the recipe `prop`, in order.
-pub const PROP: [&str; 13] = [
+pub const PROP: [&str; 14] = [
     "decode",
     "cutout",
+    "upscale",
     "reconstruct",
     "surface",
     "clean",

@@ -28,8 +28,8 @@ fn a_killed_daemon_goes_on_with_the_next_stage() {
     let daemon = home.start();
     let job = daemon.wait(job.id);
     assert_eq!((job.state, job.attempt, job.crashes), (JobState::Done, 2, 0), "{job:?}");
-    assert_eq!(stages_in(&job, StageState::Cached), PROP[..5]);
-    assert_eq!(stages_in(&job, StageState::Done), PROP[5..]);
+    assert_eq!(stages_in(&job, StageState::Cached), PROP[..6]);
+    assert_eq!(stages_in(&job, StageState::Done), PROP[6..]);
     let log = daemon.log(job.id);
     assert!(log.iter().any(|line| line == "queued again: the daemon ended while this job was running"), "{log:?}");
     // Every stage has one result.

@@ -126,6 +126,12 @@ impl<'a> Vars<'a> {
         if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
     }
 
+    /// Whether there is a tensor `name` here, of `shape`: checkpoints have their tensors in one of
+    /// several trees.
+    pub fn has(&self, name: &str, shape: &[usize]) -> bool {
+        self.checkpoint.find(&self.key(name), shape).is_some_and(|stored| stored.shape == shape)
+    }
+
     /// The tensor `name` here, which must have `shape`.
     fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored<'a>, StageError> {
         let key = self.key(name);

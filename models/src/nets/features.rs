@@ -54,13 +54,18 @@ pub fn activated(x: &Tensor, after: &After) -> Result<Tensor> {
 
 /// a + b, of one shape.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    add_scaled(a, b, 1.0)
+}
+
+/// a + scale * b, of one shape.
+pub fn add_scaled(a: &Tensor, b: &Tensor, scale: f32) -> Result<Tensor> {
     if !a.device().is_cpu() || a.dims() != b.dims() {
-        return Ok((a + b)?);
+        return Ok((a + (b * f64::from(scale))?)?);
     }
     let mut y = read(a, |a| Ok(a.to_vec()))?;
     read(b, |b| {
         let pairs = y.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK));
-        pairs.for_each(|(y, b)| y.iter_mut().zip(b).for_each(|(y, b)| *y += b));
+        pairs.for_each(|(y, b)| y.iter_mut().zip(b).for_each(|(y, b)| *y += scale * b));
         Ok(())
     })?;
     written(y, a.dims())

@@ -22,6 +22,7 @@ pub mod sam;
 pub mod synthetic;
 pub mod torchscript;
 pub mod triposr;
+pub mod upscale;
 
 use std::{any::Any, sync::Arc};
 
@@ -41,7 +42,14 @@ pub trait Net: Any + Send + Sync + Sized {
 }
 
 /// Every network there is an engine for.
-pub static LOADERS: &[Loader] = &[Loader::of::<triposr::TripoSr>("triposr")];
+pub static LOADERS: &[Loader] = &[
+    Loader::of::<triposr::TripoSr>("triposr"),
+    Loader::of::<upscale::Upscaler>("realesrgan-x4plus"),
+    Loader::of::<upscale::Upscaler>("realesrgan-x4plus-anime"),
+    Loader::of::<upscale::Upscaler>("realesrgan-x2plus"),
+    Loader::of::<upscale::Upscaler>("realesr-general-x4v3"),
+    Loader::of::<upscale::Upscaler>("realesr-animevideov3"),
+];
 
 /// Loads one network without its type being known.
 pub struct Loader {

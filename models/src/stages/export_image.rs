@@ -1,5 +1,5 @@
-//! Write the cutout as a PNG: in the cutout and provenance, out the finished
-//! file, as large as the picture, with the record of where it comes from.
+//! Write a picture as a PNG: in the cutout, or the picture where nothing was cut out, and
+//! provenance; out the finished file, with the record of where it comes from.
 
 use crate::{
     cx::StageCx,
@@ -13,9 +13,9 @@ use crate::{
 pub const STAGE: Stage = Stage {
     id: "export-image",
     version: 1,
-    doc: "Write the cutout as a PNG.",
-    reads: &[Slot::Cutout, Slot::Provenance],
-    may_read: &[],
+    doc: "Write the cutout, or else the picture, as a PNG.",
+    reads: &[Slot::Image, Slot::Provenance],
+    may_read: &[Slot::Cutout],
     writes: &[Slot::Asset],
     may_write: &[],
     engines: &[Engine { id: "png", doc: "PNG with straight alpha.", net: None, params: &[] }],
@@ -24,9 +24,9 @@ pub const STAGE: Stage = Stage {
 };
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
-    let cutout = asset.image(Slot::Cutout)?;
+    let picture = asset.image(if asset.get(Slot::Cutout).is_some() { Slot::Cutout } else { Slot::Image })?;
     let provenance = asset.json(Slot::Provenance)?;
-    let png = png_io::encode_rgba(&cutout)?;
+    let png = png_io::encode_rgba(&picture)?;
     cx.step(1, 2)?;
     let bytes = png_record::insert(&png, &provenance)?;
     asset.set(Slot::Asset, Value::Bytes(bytes.into()));

@@ -17,7 +17,9 @@ pub mod quality;
 pub mod reconstruct;
 pub mod simplify;
 pub mod surface;
+pub mod texture;
 pub mod unwrap;
+pub mod upscale;
 
 #[cfg(test)]
 pub mod testing;

@@ -140,7 +140,14 @@ impl Need {
 }
 
 /// Every network that can be loaded.
-pub static NETS: &[&Net] = &[&shapes::TRIPOSR];
+pub static NETS: &[&Net] = &[
+    &shapes::TRIPOSR,
+    &upscalers::X4PLUS,
+    &upscalers::X4PLUS_ANIME,
+    &upscalers::X2PLUS,
+    &upscalers::GENERAL_X4V3,
+    &upscalers::ANIMEVIDEOV3,
+];
 
 pub fn find(id: &str) -> Option<&'static Net> {
     NETS.iter().copied().find(|net| net.id == id)

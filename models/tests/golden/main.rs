@@ -10,6 +10,7 @@ mod pil_resize;
 mod preprocess;
 mod sam;
 mod triposr;
+mod upscale;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,7 @@ fn golden_f32() {
         "triposr_mesh" => Some(mesh::compare(fixture)),
         "pil_resize" => Some(pil_resize::compare(fixture)),
         "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
+        "rrdb" | "srvgg" | "srvgg_real" => Some(upscale::compare(fixture, &compute)),
         _ => None,
     });
 }
@@ -51,6 +53,7 @@ fn golden_candle() {
         match fixture.kind.as_str() {
             "triposr" if is_quick => Some(triposr::compare(fixture, &compute)),
             "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
+            "rrdb" | "srvgg" | "srvgg_real" if is_quick => Some(upscale::compare(fixture, &compute)),
             _ => None,
         }
     });

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Networks that see pictures, and their layers, beside PyTorch in the same run.
+
+    tests/peers/pictures.py [PART ...] [--runs N] [--precisions f32,bf16]
+
+PARTs are those of the benchmark `pictures`. Defines the same layers and networks in PyTorch, in
+its best format (channels last, f32 and bf16), on as many threads; runs ours before and after, and
+prints a table with ratios: below 1, ours took less time.
+"""
+
+import argparse
+import os
+
+import peers
+
+NAMES = ["layers", "srvgg", "rrdb"]
+# name: input, output channels, kernel, stride, dilation, groups, side
+LAYERS = {
+    "rrdb grow 64": (64, 32, 3, 1, 1, 1, 128),
+    "rrdb grow 160": (160, 32, 3, 1, 1, 1, 128),
+    "rrdb end 192": (192, 64, 3, 1, 1, 1, 128),
+    "srvgg body 64": (64, 64, 3, 1, 1, 1, 256),
+    "srvgg last 48": (64, 48, 3, 1, 1, 1, 256),
+    "first 3": (3, 64, 3, 1, 1, 1, 256),
+    "u2net 512 at 20": (512, 512, 3, 1, 1, 1, 20),
+    "u2net 512 at 10": (512, 256, 3, 1, 1, 1, 10),
+    "u2net dilated 4": (256, 256, 3, 1, 4, 1, 20),
+    "u2net side": (64, 1, 3, 1, 1, 1, 320),
+    "u2netp 16": (64, 16, 3, 1, 1, 1, 160),
+    "1x1 64": (64, 64, 1, 1, 1, 1, 256),
+    "1x1 64 to 256": (64, 256, 1, 1, 1, 1, 128),
+    "1x1 256 to 64": (256, 64, 1, 1, 1, 1, 128),
+    "isnet stride 2": (64, 128, 3, 2, 1, 1, 256),
+    "sam depthwise": (128, 128, 3, 1, 1, 128, 128),
+}
+# name: input, output channels, kernel, stride, padding, side
+TRANSPOSED = {"transposed 2": (256, 64, 2, 2, 0, 64), "transposed 4": (128, 64, 4, 2, 1, 64)}
+
+
+def main():
+    peers.with_packages("numpy", "torch")
+    options = argparse.ArgumentParser()
+    options.add_argument("parts", nargs="*", choices=[*NAMES, []], default=["layers", "srvgg"])
+    options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--precisions", default="f32,bf16")
+    given = options.parse_args()
+    arguments = [*given.parts, "--runs", given.runs, "--precisions", given.precisions]
+    before = ours(arguments)
+    theirs = peer(given)
+    after = ours(arguments)
+    print(f"{'':26}{'':6}{'ours s':>18}{'PyTorch s':>12}{'ratio':>14}")
+    for (name, precision), seconds in theirs.items():
+        times = [run[name, precision] for run in (before, after)]
+        ratios = "-".join(f"{time / seconds:.2f}" for time in sorted(times))
+        shown = "-".join(f"{time:.4f}" for time in sorted(times))
+        print(f"{name:26}{precision:6}{shown:>18}{seconds:12.4f}{ratios:>14}")
+
+
+def ours(arguments):
+    lines = peers.bench("pictures", *arguments)
+    return {(line["part"], line["precision"]): line["seconds"] for line in lines if "seconds" in line}
+
+
+def peer(given):
+    import torch
+
+    torch.set_num_threads(os.cpu_count())
+    torch.set_grad_enabled(False)
+    seconds = {}
+    for precision in given.precisions.split(","):
+        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+        for name, net, shape in [case for part in given.parts for case in CASES[part](torch)]:
+            net = net.to(memory_format=torch.channels_last).to(dtype).eval()
+            x = torch.rand(1, *shape).to(memory_format=torch.channels_last).to(dtype)
+            net(x)
+            seconds[name, precision], _ = peers.best(given.runs, lambda: net(x))
+    return seconds
+
+
+def layers(torch):
+    from torch import nn
+
+    for name, (n_in, n_out, kernel, stride, dilation, groups, side) in LAYERS.items():
+        padding = dilation * (kernel - 1) // 2
+        conv = nn.Conv2d(n_in, n_out, kernel, stride, padding, dilation, groups)
+        yield name, nn.Sequential(conv, nn.LeakyReLU(0.2, inplace=True)), (n_in, side, side)
+    for name, (n_in, n_out, kernel, stride, padding, side) in TRANSPOSED.items():
+        yield name, nn.ConvTranspose2d(n_in, n_out, kernel, stride, padding), (n_in, side, side)
+
+
+def srvgg(torch):
+    from torch import nn
+
+    class Srvgg(nn.Module):
+        def __init__(self, n=64, n_layers=32, scale=4):
+            super().__init__()
+            body = [nn.Conv2d(3, n, 3, 1, 1), nn.PReLU(n)]
+            for _ in range(n_layers):
+                body += [nn.Conv2d(n, n, 3, 1, 1), nn.PReLU(n)]
+            self.body = nn.Sequential(*body, nn.Conv2d(n, 3 * scale * scale, 3, 1, 1))
+            self.shuffle = nn.PixelShuffle(scale)
+            self.scale = scale
+
+        def forward(self, x):
+            return self.shuffle(self.body(x)) + nn.functional.interpolate(x, scale_factor=self.scale)
+
+    yield "realesr-general-x4v3 of 512", Srvgg(), (3, 512, 512)
+
+
+def rrdb(torch):
+    from torch import nn
+
+    act = nn.LeakyReLU(0.2, inplace=True)
+
+    class Dense(nn.Module):
+        def __init__(self, n, growth):
+            super().__init__()
+            self.growing = nn.ModuleList(nn.Conv2d(n + i * growth, growth, 3, 1, 1) for i in range(4))
+            self.last = nn.Conv2d(n + 4 * growth, n, 3, 1, 1)
+
+        def forward(self, x):
+            parts = [x]
+            for conv in self.growing:
+                parts.append(act(conv(torch.cat(parts, 1))))
+            return self.last(torch.cat(parts, 1)) * 0.2 + x
+
+    class Rrdb(nn.Module):
+        def __init__(self, n=64, growth=32, n_blocks=23):
+            super().__init__()
+            self.first = nn.Conv2d(3, n, 3, 1, 1)
+            self.blocks = nn.ModuleList(nn.Sequential(*(Dense(n, growth) for _ in range(3))) for _ in range(n_blocks))
+            self.body, self.up1, self.up2, self.full = (nn.Conv2d(n, n, 3, 1, 1) for _ in range(4))
+            self.last = nn.Conv2d(n, 3, 3, 1, 1)
+
+        def forward(self, x):
+            first = self.first(x)
+            y = first
+            for block in self.blocks:
+                y = block(y) * 0.2 + y
+            y = self.body(y) + first
+            for up in (self.up1, self.up2):
+                y = act(up(nn.functional.interpolate(y, scale_factor=2)))
+            return self.last(act(self.full(y)))
+
+    yield "realesrgan-x4plus of 512", Rrdb(), (3, 512, 512)
+
+
+CASES = {"layers": layers, "srvgg": srvgg, "rrdb": rrdb}
+
+if __name__ == "__main__":
+    main()
