@@ -273,8 +273,14 @@ impl Attention {
             Kernels::Fused if q.dims()?.1 == self.n_heads * cuda::HEAD => {
                 Ok(cuda::attention(&q.view()?, &k.view()?, &v.view()?, self.n_heads)?)
             }
-            Kernels::Candle | Kernels::Fused => chunked(q, k, v, self.n_heads),
+            Kernels::Candle | Kernels::Fused => chunked(q, k, v, self.n_heads, None),
         }
+    }
+
+    /// The same with `bias` [heads, n, n_kv] added to what the softmax is taken of, by candle's
+    /// operations on every device.
+    pub fn forward_biased(&self, q: Columns, k: Columns, v: Columns, bias: &Tensor) -> Result<Tensor> {
+        chunked(q, k, v, self.n_heads, Some(bias))
     }
 
     fn ours(&self, q: Columns, k: Columns, v: Columns) -> Result<Tensor> {
@@ -307,14 +313,18 @@ impl Attention {
 /// Queries whose scores are held at once, [heads, this, n_kv].
 const QUERIES: usize = 1024;
 
-fn chunked(q: Columns, k: Columns, v: Columns, n_heads: usize) -> Result<Tensor> {
+fn chunked(q: Columns, k: Columns, v: Columns, n_heads: usize, bias: Option<&Tensor>) -> Result<Tensor> {
     let (q, k, v) = (q.heads(n_heads)?, k.heads(n_heads)?, v.heads(n_heads)?);
     let (_, n, d) = q.dims3()?;
     let q = (q * (1.0 / (d as f64).sqrt()))?;
     let mut parts = Vec::new();
     for start in (0..n).step_by(QUERIES) {
-        let part = q.narrow(1, start, QUERIES.min(n - start))?.contiguous()?;
-        let scores = part.matmul(&k.t()?)?; // [heads, part, n_kv]
+        let len = QUERIES.min(n - start);
+        let part = q.narrow(1, start, len)?.contiguous()?;
+        let mut scores = part.matmul(&k.t()?)?; // [heads, part, n_kv]
+        if let Some(bias) = bias {
+            scores = (scores + bias.narrow(1, start, len)?.to_dtype(q.dtype())?)?;
+        }
         let mixed = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&v)?; // [heads, part, d]
         parts.push(mixed.transpose(0, 1)?.flatten_from(1)?); // [part, heads * d]
     }

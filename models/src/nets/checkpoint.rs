@@ -109,6 +109,10 @@ impl<'a> Vars<'a> {
         Vars { checkpoint, compute, prefix: String::new() }
     }
 
+    pub fn checkpoint(&self) -> &'a dyn Checkpoint {
+        self.checkpoint
+    }
+
     /// The place `name` below this one.
     pub fn pp(&self, name: impl Display) -> Vars<'a> {
         Vars { prefix: self.key(name), ..*self }

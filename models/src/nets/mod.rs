@@ -16,8 +16,10 @@ pub mod conv;
 mod cuda;
 #[cfg(feature = "cuda")]
 pub mod cuda_memory;
+pub mod depth;
 pub mod features;
 pub mod installed;
+pub mod positions;
 pub mod sam;
 pub mod synthetic;
 pub mod torchscript;

@@ -4,6 +4,7 @@
 //! `MESHKILN_PARITY` names, or else `../shared/parity` where it is there: any configuration, any
 //! seed. Prints the largest error of each output. `cargo test --release golden -- --nocapture`
 
+mod depth;
 mod fixture;
 mod mesh;
 mod pil_resize;
@@ -34,6 +35,8 @@ const MAX_UNOPTIMISED: u64 = 50_000_000;
 fn golden_f32() {
     let compute = Compute::cpu(Precision::F32).unwrap();
     over_fixtures(|fixture| match fixture.kind.as_str() {
+        "depth" => Some(depth::compare(fixture, &compute)),
+        "depth_processor" => Some(depth::compare_processors(fixture)),
         "triposr" => Some(triposr::compare(fixture, &compute)),
         "triposr_preprocess" => Some(preprocess::compare(fixture)),
         "triposr_mesh" => Some(mesh::compare(fixture)),
@@ -51,9 +54,10 @@ fn golden_candle() {
     over_fixtures(|fixture| {
         let is_quick = fixture.n_parameters <= MAX_UNOPTIMISED;
         match fixture.kind.as_str() {
-            "triposr" if is_quick => Some(triposr::compare(fixture, &compute)),
+            "depth" if is_quick => Some(depth::compare(fixture, &compute)),
             "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
             "rrdb" | "srvgg" | "srvgg_real" if is_quick => Some(upscale::compare(fixture, &compute)),
+            "triposr" if is_quick => Some(triposr::compare(fixture, &compute)),
             _ => None,
         }
     });

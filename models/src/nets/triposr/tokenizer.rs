@@ -13,6 +13,7 @@ use crate::{
         Vars, Watch,
         blocks::{Activation, Attention, Columns, LayerNorm, Linear},
         checkpoint::on_device,
+        positions,
     },
 };
 
@@ -145,59 +146,12 @@ fn grid(side: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..side).flat_map(move |y| (0..side).map(move |x| (y, x)))
 }
 
-/// Position embeddings [1 + `from`^2, d] for `to`^2 patches: the first as it is, the others
-/// bicubic (a = -0.75, borders repeated), as transformers 4.35.0 has them: the grid is scaled by
-/// (`to` + 0.1) / `from`, not by the ratio of sides.
+/// Position embeddings [1 + `from`^2, d] for `to`^2 patches, the first as it is, as transformers
+/// 4.35.0 resizes the others: by (`to` + 0.1) / `from`, not by the ratio of sides.
 fn resized_positions(stored: &[f32], d: usize, from: usize, to: usize) -> Vec<f32> {
     if from == to {
         return stored.to_vec();
     }
-    let taps: Vec<[(usize, f32); 4]> = (0..to)
-        .map(|i| {
-            let at = (i as f64 + 0.5) * from as f64 / (to as f64 + 0.1) - 0.5;
-            let share = (at - at.floor()) as f32;
-            let place = |k: i64| (at.floor() as i64 + k).clamp(0, from as i64 - 1) as usize;
-            let near = |t: f32| ((CUBIC + 2.0) * t - (CUBIC + 3.0)) * t * t + 1.0;
-            let far = |t: f32| ((CUBIC * t - 5.0 * CUBIC) * t + 8.0 * CUBIC) * t - 4.0 * CUBIC;
-            let weights = [far(share + 1.0), near(share), near(1.0 - share), far(2.0 - share)];
-            std::array::from_fn(|k| (place(k as i64 - 1), weights[k]))
-        })
-        .collect();
     let (first, rest) = stored.split_at(d);
-    let mut out = first.to_vec();
-    for (y, x) in grid(to) {
-        let start = out.len();
-        out.resize(start + d, 0.0);
-        for (row, row_weight) in taps[y] {
-            for (column, column_weight) in taps[x] {
-                let from = &rest[(row * from + column) * d..][..d];
-                let weight = row_weight * column_weight;
-                out[start..].iter_mut().zip(from).for_each(|(sum, value)| *sum += weight * value);
-            }
-        }
-    }
-    out
-}
-
-/// The `a` of the cubic convolution kernel (Keys, 1981).
-const CUBIC: f32 = -0.75;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_the_same_everywhere_stays_and_one_position_spreads_over_four() {
-        let (from, to) = (14, 32);
-        let even = resized_positions(&vec![3.0; 2 * (1 + from * from)], 2, from, to);
-        assert!(even.len() == 2 * (1 + to * to) && even.iter().all(|v| (v - 3.0).abs() < 1e-5));
-
-        let mut one = vec![0.0; 1 + from * from];
-        one[1 + 5 * from + 5] = 1.0;
-        let spread = resized_positions(&one, 1, from, to);
-        let sum: f32 = spread.iter().sum();
-        let reach = spread[1..].iter().filter(|v| **v != 0.0).count();
-        // Four positions wide, at a scale of 32.1 / 14 each way.
-        assert!((sum - (32.1f32 / 14.0).powi(2)).abs() < 0.05 && reach <= 10 * 10, "{sum} {reach}");
-    }
+    [first, &positions::resized(rest, d, (from, from), (to, to), 0.1)].concat()
 }
