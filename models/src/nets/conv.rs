@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::StageError,
-    ops::conv::{Convolution, PackedConv, Part, Then},
+    ops::conv::{Convolution, PackedConv, Part},
 };
 
 pub use crate::ops::conv::{After, ConvShape};
@@ -128,16 +128,17 @@ impl Conv2d {
         let (h, w) = self.input_size(parts)?;
         let (out_h, out_w) = (self.shape.size(h), self.shape.size(w));
         let shape = [out_h, out_w, self.shape.n_out];
-        let (then, mut y) = match add {
-            None => (Then::Write, vec![0.0; shape.iter().product()]),
-            Some((residual, scale)) if residual.dims() == shape => {
-                (Then::Add { scale }, read(residual, |values| Ok(values.to_vec()))?)
-            }
+        let mut y = match add {
+            None => Vec::new(),
+            Some((residual, _)) if residual.dims() == shape => read(residual, |values| Ok(values.to_vec()))?,
             Some((residual, _)) => {
                 return Err(StageError::internal(format!("a residual {:?} is added to {shape:?}", residual.dims())));
             }
         };
-        with_values(parts, &[], &mut |parts| packed.apply(parts, h, w, &mut y, then))?;
+        with_values(parts, &[], &mut |parts| match add {
+            None => y = packed.apply(parts, h, w),
+            Some((_, scale)) => packed.apply_add(parts, h, w, &mut y, scale),
+        })?;
         written(y, &shape)
     }
 

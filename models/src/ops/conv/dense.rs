@@ -39,9 +39,9 @@ impl Dense {
         Dense { shape: layer.shape, weights: Weights::new(layer, pairs), after: layer.after.kind(), isa }
     }
 
-    pub fn apply(&self, inputs: &Inputs, y: &mut [f32], then: Then) {
-        let y = Shared(y.as_mut_ptr());
-        self.tasks(inputs).into_par_iter().for_each(|task| self.run(&task, inputs, &y, then));
+    /// `y` has room for the outputs of the whole picture.
+    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        self.tasks(inputs).into_par_iter().for_each(|task| self.run(&task, inputs, y, then));
     }
 
     fn n_panels(&self) -> usize {
@@ -140,16 +140,17 @@ impl Dense {
         let (run, n_runs) = self.runs(block.rows, block.columns, lay, panel.width);
         let mut places = [null_mut(); 2 * PANEL];
         for first_row in 0..n_runs {
-            let mut first = 0;
+            let (mut first, mut row, mut column) = (0, first_row, 0);
             while first < run {
                 let n = n_pixels(self.isa, panel.width, run - first);
-                for (i, place) in places.iter_mut().enumerate().take(n) {
-                    let at = first + i;
-                    let (row, column) =
-                        if run > block.columns { (at / lay.pitch, at % lay.pitch) } else { (first_row, at) };
+                for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
                     let pixel = (block.y + row) * out_w + block.x + column;
                     *place = if is_output { to.wrapping_add(pixel * self.shape.n_out) } else { null_mut() };
+                    column += 1;
+                    if n_runs == 1 && column == lay.pitch {
+                        (row, column) = (row + 1, 0);
+                    }
                 }
                 let from = (first_row * self.shape.stride * lay.pitch + first) * panel.stride;
                 let tile = Tile { a: panel.a.wrapping_add(from), to: &places[..n], ..*panel };

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{
     super::{
         Isa,
-        buffer::Aligned,
+        buffer::{Aligned, Shared},
         simd::{LANES, Simd, per_isa},
     },
     ConvShape, Convolution, Then,
@@ -49,7 +49,8 @@ impl Depthwise {
         }
     }
 
-    pub fn apply(&self, inputs: &Inputs, y: &mut [f32], then: Then) {
+    /// `y` has room for the outputs of the whole picture.
+    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
         let Inputs { parts, h, w } = *inputs;
         let joined;
         let x = match parts {
@@ -60,17 +61,22 @@ impl Depthwise {
                 &joined
             }
         };
-        y.par_chunks_mut(self.shape.size(w) * self.shape.n_in).enumerate().for_each(|(row, y)| {
-            // SAFETY: `isa` is available.
-            unsafe { of_row(self.isa, self, x, (h, w), row, y, then) }
+        (0..self.shape.size(h)).into_par_iter().for_each(|row| {
+            let to = y.get().wrapping_add(row * self.shape.size(w) * self.shape.n_in);
+            // SAFETY: the row is within y and this task's; `isa` is available.
+            unsafe { of_row(self.isa, self, x, (h, w), row, to, then) }
         });
     }
 }
 
-per_isa! { fn of_row(of: &Depthwise, x: &[f32], size: (usize, usize), row: usize, y: &mut [f32], then: Then) = all; }
+per_isa! {
+    /// # Safety
+    /// `to`: the outputs of the row. `isa` is available.
+    fn of_row(of: &Depthwise, x: &[f32], size: (usize, usize), row: usize, to: *mut f32, then: Then) = all;
+}
 
 #[inline(always)]
-unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: usize, y: &mut [f32], then: Then) {
+unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: usize, to: *mut f32, then: Then) {
     let ConvShape { kernel, stride, padding, dilation, n_in: channels, .. } = of.shape;
     let padded = channels.next_multiple_of(LANES);
     // Taps of the place `at` that are within `n` rows or columns.
@@ -82,7 +88,8 @@ unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: u
     let rows = taps(row, h);
     // SAFETY: taps within the picture are read, of 16 channels where there are as many.
     unsafe {
-        for (column, to) in y.chunks_exact_mut(channels).enumerate() {
+        for column in 0..of.shape.size(w) {
+            let to = to.add(column * channels);
             let columns = taps(column, w);
             for first in (0..channels).step_by(LANES) {
                 let n = (channels - first).min(LANES);
@@ -98,7 +105,7 @@ unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: u
                     }
                 }
                 let mut v = after::<S>(of.after, sum, S::load(of.slopes.as_ptr().add(first)));
-                let to = to.as_mut_ptr().add(first);
+                let to = to.add(first);
                 if let Then::Add { scale } = then {
                     v = S::fma(v, S::splat(scale), load(to));
                 }

@@ -27,7 +27,7 @@ pub use after::After;
 pub use shape::ConvShape;
 
 use self::{dense::Dense, depthwise::Depthwise, gather::Inputs};
-use super::{Isa, Precision};
+use super::{Isa, Precision, buffer::Shared};
 
 /// A layer as it stands in a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ pub type Part<'a> = (&'a [f32], usize);
 
 /// What becomes of results.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Then {
+enum Then {
     Write,
-    /// `y += scale * result`: the end of a residual branch.
+    /// They are added, `scale` times, to what is there.
     Add {
         scale: f32,
     },
@@ -93,20 +93,40 @@ impl PackedConv {
         PackedConv { shape, kind }
     }
 
-    /// `parts` count as one input, side by side along channels; y `[h', w', n_out]`.
+    /// `[h', w', n_out]` of `parts`, which count as one input, side by side along channels.
     ///
     /// # Panics
     /// If lengths or channels are not those of the layer.
-    pub fn apply(&self, parts: &[Part], h: usize, w: usize, y: &mut [f32], then: Then) {
+    pub fn apply(&self, parts: &[Part], h: usize, w: usize) -> Vec<f32> {
+        let len = self.shape.size(h) * self.shape.size(w) * self.shape.n_out;
+        let mut y = Vec::with_capacity(len);
+        self.run(parts, h, w, Shared(y.as_mut_ptr()), Then::Write);
+        // SAFETY: there is room for as many, and all of them are written.
+        unsafe { y.set_len(len) }
+        y
+    }
+
+    /// `y += scale * apply(parts)`: the end of a residual branch.
+    ///
+    /// # Panics
+    /// As `apply`, and if `y` is of another length.
+    pub fn apply_add(&self, parts: &[Part], h: usize, w: usize, y: &mut [f32], scale: f32) {
+        assert_eq!(y.len(), self.shape.size(h) * self.shape.size(w) * self.shape.n_out, "{:?} of {h}x{w}", self.shape);
+        self.run(parts, h, w, Shared(y.as_mut_ptr()), Then::Add { scale });
+    }
+
+    /// `y` has room for all outputs, and they are there already where something is added to them.
+    fn run(&self, parts: &[Part], h: usize, w: usize, y: Shared<f32>, then: Then) {
         let shape = &self.shape;
         assert_eq!(parts.iter().map(|(_, channels)| channels).sum::<usize>(), shape.n_in, "{shape:?}");
         assert!(parts.iter().all(|(x, channels)| x.len() == h * w * channels), "{shape:?} of {h}x{w}");
-        assert_eq!(y.len(), shape.size(h) * shape.size(w) * shape.n_out, "{shape:?} of {h}x{w}");
+        if shape.size(h).min(shape.size(w)) == 0 {
+            return;
+        }
         let inputs = Inputs { parts, h, w };
         match &self.kind {
-            _ if y.is_empty() => (),
-            Kind::Dense(dense) => dense.apply(&inputs, y, then),
-            Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),
+            Kind::Dense(dense) => dense.apply(&inputs, &y, then),
+            Kind::Depthwise(depthwise) => depthwise.apply(&inputs, &y, then),
         }
     }
 }

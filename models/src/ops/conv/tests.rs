@@ -74,8 +74,12 @@ fn check(after: &dyn Fn(usize) -> After, precision: Precision, n_parts: usize, t
             }
             let parts = split(&x, shape.n_in, n_parts);
             let parts: Vec<(&[f32], usize)> = parts.iter().map(|(x, c)| (x.as_slice(), *c)).collect();
+            let packed = PackedConv::for_isa(&layer, precision, isa);
             let mut y = before.clone();
-            PackedConv::for_isa(&layer, precision, isa).apply(&parts, h, w, &mut y, then);
+            match then {
+                Then::Write => y = packed.apply(&parts, h, w),
+                Then::Add { scale } => packed.apply_add(&parts, h, w, &mut y, scale),
+            }
             assert_close(&format!("{isa:?} {precision:?} {after:?} {shape:?}"), &y, &want, tolerance(&shape));
         }
     }
@@ -128,10 +132,8 @@ fn many_threads_compute_the_same_bits_as_one() {
     for precision in [Precision::F32, Precision::Bf16] {
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut y = vec![0.0; h * w * shape.n_out];
             let packed = PackedConv::new(&layer, precision);
-            pool.install(|| packed.apply(&[(&x, shape.n_in)], h, w, &mut y, Then::Write));
-            y
+            pool.install(|| packed.apply(&[(&x, shape.n_in)], h, w))
         };
         assert!(with(1) == with(5), "{precision:?}");
     }
@@ -145,10 +147,8 @@ fn nothing_around_a_picture_leaks_in() {
     let layer = Convolution { shape, weight: &weight, bias: None, after: &After::None };
     for precision in [Precision::F32, Precision::Bf16] {
         let packed = PackedConv::new(&layer, precision);
-        let mut poison = vec![0.0; 9 * 9 * 5];
-        packed.apply(&[(&[f32::NAN; 9 * 9 * 3], 3)], 9, 9, &mut poison, Then::Write);
-        let mut y = vec![0.0; 4 * 5 * 5];
-        packed.apply(&[(&[1.0; 4 * 5 * 3], 3)], 4, 5, &mut y, Then::Write);
+        packed.apply(&[(&[f32::NAN; 9 * 9 * 3], 3)], 9, 9);
+        let y = packed.apply(&[(&[1.0; 4 * 5 * 3], 3)], 4, 5);
         assert_eq!((y[0], y[(5 + 1) * 5]), (12.0, 27.0), "{precision:?}");
         assert!(y.iter().all(|v| v.is_finite()));
     }
