@@ -243,7 +243,10 @@ mod tests {
         let (_config, recipes) = recipes(&[("barrels.toml", "recipe = \"draft\"\n")]);
         let error = recipes.find("../../etc/passwd").unwrap_err();
         assert_eq!(error.message, "there is no recipe `../../etc/passwd`");
-        assert_eq!(error.hint, "one of: analyze, barrels, compare, cutout, draft, hero, mobile, optimize, prop");
+        assert_eq!(
+            error.hint,
+            "one of: analyze, barrels, coin, compare, cutout, draft, hero, mobile, optimize, prop, relief, terrain, upscale"
+        );
     }
 
     #[test]

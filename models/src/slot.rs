@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::StageError,
     field::Field,
-    image::png_io,
+    image::{depth_map::DepthMap, png_io},
     mesh::{Maps, Mesh, textured::TexturedMesh},
 };
 
@@ -30,6 +30,8 @@ pub enum Slot {
     Image,
     /// The object alone: straight alpha, colours meaningful under the whole edge. PNG.
     Cutout,
+    /// How far what the picture shows is away. 16-bit PNG, see `DepthMap::to_bytes`.
+    Depth,
     /// Density and colour everywhere, before there is a mesh. safetensors, see `Field::to_bytes`.
     Field,
     /// What details are taken from when the mesh is simpler. safetensors, see `TexturedMesh::to_bytes`.
@@ -58,6 +60,7 @@ impl Slot {
         Slot::Provenance,
         Slot::Image,
         Slot::Cutout,
+        Slot::Depth,
         Slot::Field,
         Slot::High,
         Slot::Mesh,
@@ -76,6 +79,7 @@ impl Slot {
             Slot::Provenance => "provenance",
             Slot::Image => "image",
             Slot::Cutout => "cutout",
+            Slot::Depth => "depth",
             Slot::Field => "field",
             Slot::High => "high",
             Slot::Mesh => "mesh",
@@ -95,7 +99,7 @@ impl Slot {
 
     /// Whether what is stored is a picture that any program shows.
     pub fn is_picture(self) -> bool {
-        matches!(self, Slot::Image | Slot::Cutout | Slot::Preview)
+        matches!(self, Slot::Image | Slot::Cutout | Slot::Depth | Slot::Preview)
     }
 
     /// The value stored in `bytes`.
@@ -107,6 +111,7 @@ impl Slot {
                     .map_err(|e| StageError::internal(format!("{} blob is not JSON: {e}", self.id())))?,
             )),
             Slot::Image | Slot::Cutout => Value::Image(Arc::new(png_io::decode_rgba(bytes)?)),
+            Slot::Depth => Value::Depth(Arc::new(DepthMap::from_bytes(bytes)?)),
             Slot::Mesh => Value::Mesh(Arc::new(Mesh::from_bytes(bytes)?)),
             Slot::Field => Value::Field(Arc::new(Field::from_bytes(bytes)?)),
             Slot::High => Value::High(Arc::new(TexturedMesh::from_bytes(bytes)?)),
@@ -122,6 +127,7 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// Straight alpha, sRGB, 8 bits.
     Image(Arc<RgbaImage>),
+    Depth(Arc<DepthMap>),
     Field(Arc<Field>),
     Mesh(Arc<Mesh>),
     Meshes(Arc<[Mesh]>),
@@ -135,6 +141,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => Ok(bytes.to_vec()),
             Value::Image(image) => png_io::encode_rgba(image),
+            Value::Depth(depth) => depth.to_bytes(),
             Value::Field(field) => field.to_bytes(),
             Value::Mesh(mesh) => mesh.to_bytes(),
             Value::Meshes(meshes) => Mesh::list_to_bytes(meshes),
@@ -149,6 +156,7 @@ impl Value {
         match self {
             Value::Bytes(bytes) => bytes.len(),
             Value::Image(image) => image.as_raw().len(),
+            Value::Depth(depth) => depth.size(),
             Value::Field(field) => field.size(),
             Value::Mesh(mesh) => mesh.size(),
             Value::Meshes(meshes) => meshes.iter().map(Mesh::size).sum(),
@@ -216,6 +224,13 @@ impl Asset {
         match self.get(slot) {
             Some(Value::Image(image)) => Ok(image.clone()),
             _ => Err(missing(slot)),
+        }
+    }
+
+    pub fn depth(&self) -> Result<Arc<DepthMap>, StageError> {
+        match self.get(Slot::Depth) {
+            Some(Value::Depth(depth)) => Ok(depth.clone()),
+            _ => Err(missing(Slot::Depth)),
         }
     }
 

@@ -18,6 +18,7 @@ use zune_jpeg::zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options:
 use super::{
     color,
     complete::{Completeness, completeness},
+    plane::Plane,
     sniff::{Kind, sniff},
 };
 use crate::error::{StageError, StageErrorKind};
@@ -53,6 +54,18 @@ pub fn decode_texels(bytes: &[u8]) -> Result<RgbaImage, StageError> {
     decode_with(bytes, Values::Stored).map(|decoded| decoded.image)
 }
 
+/// Like `decode`, for a height map: brightness as stored, with all bits that there are, upright but
+/// not through any colour profile. 8 bits become 16 by 257; colours become grey by Rec. 709.
+pub fn decode_heights(bytes: &[u8]) -> Result<Plane<u16>, StageError> {
+    with_limits(bytes, |bytes, format| {
+        let (decoder, orientation) = open(bytes, format)?;
+        let mut image = DynamicImage::from_decoder(decoder).map_err(|e| failed(format, e))?;
+        image.apply_orientation(orientation);
+        let grey = image.into_luma16();
+        Ok(Plane { width: grey.width() as usize, height: grey.height() as usize, data: grey.into_raw() })
+    })
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Values {
     /// Upright, through the picture's colour profile.
@@ -61,6 +74,11 @@ enum Values {
 }
 
 fn decode_with(bytes: &[u8], values: Values) -> Result<Decoded, StageError> {
+    with_limits(bytes, |bytes, format| decode_as(bytes, format, values))
+}
+
+/// `read` of a file whose format and size are fine; its panics come back as errors.
+fn with_limits<T>(bytes: &[u8], read: impl Fn(&[u8], ImageFormat) -> Result<T, StageError>) -> Result<T, StageError> {
     let format = match sniff(bytes) {
         Kind::Picture(format) => format,
         Kind::Refused { name, hint } => {
@@ -80,7 +98,7 @@ fn decode_with(bytes: &[u8], values: Values) -> Result<Decoded, StageError> {
         return Err(StageError::new(StageErrorKind::TooLarge, message, "save the picture smaller"));
     }
     declared_size(bytes, format).map_or(Ok(()), check_size)?;
-    let result = catch_unwind(AssertUnwindSafe(|| decode_as(bytes, format, values)));
+    let result = catch_unwind(AssertUnwindSafe(|| read(bytes, format)));
     let outcome = result.unwrap_or_else(|_| Err(StageError::invalid("the picture is damaged", DAMAGED_HINT)));
     // Some decoders fill what is missing with grey, others fail in various words.
     match (outcome, completeness(bytes)) {
@@ -89,7 +107,8 @@ fn decode_with(bytes: &[u8], values: Values) -> Result<Decoded, StageError> {
     }
 }
 
-fn decode_as(bytes: &[u8], format: ImageFormat, values: Values) -> Result<Decoded, StageError> {
+/// A decoder under our limits, and how what it gives is to be turned.
+fn open(bytes: &[u8], format: ImageFormat) -> Result<(impl ImageDecoder, Orientation), StageError> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(|e| failed(format, e))?;
@@ -97,17 +116,21 @@ fn decode_as(bytes: &[u8], format: ImageFormat, values: Values) -> Result<Decode
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOC);
     decoder.set_limits(limits).map_err(|e| failed(format, e))?;
+    let orientation = match format {
+        ImageFormat::Png => png_orientation(bytes, &mut decoder),
+        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
+    };
+    Ok((decoder, orientation))
+}
 
+fn decode_as(bytes: &[u8], format: ImageFormat, values: Values) -> Result<Decoded, StageError> {
+    let (mut decoder, orientation) = open(bytes, format)?;
     let mut notes = Vec::new();
     if values == Values::Stored {
         let image = DynamicImage::from_decoder(decoder).map_err(|e| failed(format, e))?;
         return Ok(Decoded { image: image.into_rgba8(), notes });
     }
     let profile = decoder.icc_profile().unwrap_or_default();
-    let orientation = match format {
-        ImageFormat::Png => png_orientation(bytes, &mut decoder),
-        _ => decoder.orientation().unwrap_or(Orientation::NoTransforms),
-    };
 
     let pixels = |decoder| DynamicImage::from_decoder(decoder).map_err(|e| failed(format, e));
     let mut image = match (&profile, profile.as_deref().and_then(|p| cmyk_jpeg(bytes, format, p))) {
@@ -328,6 +351,31 @@ mod tests {
             wolf_gray.jpg: 236x236 mean [134.0, 134.0, 134.0, 255.0]
         "#]]
         .assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn height_maps_keep_their_bits_and_stand_upright() {
+        let png = |image: DynamicImage| {
+            let mut bytes = Cursor::new(Vec::new());
+            image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            bytes.into_inner()
+        };
+        let deep = ::image::ImageBuffer::<::image::Luma<u16>, _>::from_fn(300, 200, |x, y| {
+            ::image::Luma([(x * 200 + y) as u16])
+        });
+        let heights = decode_heights(&png(deep.clone().into())).unwrap();
+        assert_eq!((heights.width, heights.height, &heights.data), (300, 200, deep.as_raw()));
+        let grey = ::image::GrayImage::from_fn(9, 4, |x, y| ::image::Luma([(x * 20 + y) as u8]));
+        let heights = decode_heights(&png(grey.clone().into())).unwrap();
+        assert!(heights.data.iter().zip(grey.as_raw()).all(|(deep, grey)| *deep == u16::from(*grey) * 257));
+        assert_eq!(decode_heights(&png(deep.into())[..900]).map(|_| ()).unwrap_err().kind, StageErrorKind::Truncated);
+
+        let Ok(bytes) = fs::read(Path::new(DATA).join("odd/orientation_rectangle.jpg")) else {
+            eprintln!("skipped: ../shared/data is absent");
+            return;
+        };
+        let heights = decode_heights(&bytes).unwrap();
+        assert_eq!((heights.width, heights.height), (1, 2));
     }
 
     #[test]

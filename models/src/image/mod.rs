@@ -6,6 +6,7 @@ pub mod antialias;
 pub mod color;
 pub mod complete;
 pub mod decode;
+pub mod depth_map;
 pub mod fill;
 pub mod pil_resize;
 pub mod png_io;

@@ -71,6 +71,20 @@ fn centre_index(position: usize, size: usize, source_size: usize) -> usize {
     ((2 * position + 1) * source_size / (2 * size)).min(source_size - 1)
 }
 
+/// `plane` at `width` x `height` values, neither larger than before: means over what each covers.
+pub fn averaged(plane: &Plane<f32>, width: usize, height: usize) -> Plane<f32> {
+    let across = |row: &[f32], x: usize, to: usize| {
+        let (start, end) = (x as f64 * row.len() as f64 / to as f64, (x + 1) as f64 * row.len() as f64 / to as f64);
+        let covered = |i: usize| (end.min(i as f64 + 1.0) - start.max(i as f64)).max(0.0);
+        let last = (end.ceil() as usize).min(row.len());
+        let sum: f64 = (start as usize..last).map(|i| f64::from(row[i]) * covered(i)).sum();
+        (sum / (end - start)) as f32
+    };
+    let narrow = Plane::from_fn_parallel(width, plane.height, |x, y| across(plane.row(y), x, width));
+    let columns: Vec<Vec<f32>> = (0..width).map(|x| (0..plane.height).map(|y| narrow.at(x, y)).collect()).collect();
+    Plane::from_fn_parallel(width, height, |x, y| across(&columns[x], y, height))
+}
+
 /// Width and height of a picture whose longer side is scaled down to `side`;
 /// smaller pictures keep their size. Neither gets smaller than 1.
 pub fn fit(width: usize, height: usize, side: usize) -> (usize, usize) {

@@ -25,6 +25,7 @@ pub mod place;
 mod poisson;
 pub mod project;
 pub mod raster;
+pub mod relief;
 pub mod render;
 pub mod shapes;
 mod silhouette;

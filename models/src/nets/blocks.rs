@@ -268,7 +268,7 @@ impl Attention {
     /// k and v [n_kv, heads * d] to [n, heads * d].
     pub fn forward(&self, q: Columns, k: Columns, v: Columns) -> Result<Tensor> {
         match self.compute.kernels {
-            Kernels::Ours => self.ours(q, k, v),
+            Kernels::Ours => self.ours(q, k, v, Bias::None),
             #[cfg(feature = "flash-attn")]
             Kernels::Fused if q.dims()?.1 == self.n_heads * cuda::HEAD => {
                 Ok(cuda::attention(&q.view()?, &k.view()?, &v.view()?, self.n_heads)?)
@@ -277,13 +277,15 @@ impl Attention {
         }
     }
 
-    /// The same with `bias` [heads, n, n_kv] added to what the softmax is taken of, by candle's
-    /// operations on every device.
+    /// The same with `bias` [heads, n, n_kv] of f32 added to what the softmax is taken of.
     pub fn forward_biased(&self, q: Columns, k: Columns, v: Columns, bias: &Tensor) -> Result<Tensor> {
-        chunked(q, k, v, self.n_heads, Some(bias))
+        match self.compute.kernels {
+            Kernels::Ours => read(bias, |bias| self.ours(q, k, v, Bias::Table(bias))),
+            Kernels::Candle | Kernels::Fused => chunked(q, k, v, self.n_heads, Some(bias)),
+        }
     }
 
-    fn ours(&self, q: Columns, k: Columns, v: Columns) -> Result<Tensor> {
+    fn ours(&self, q: Columns, k: Columns, v: Columns, bias: Bias) -> Result<Tensor> {
         let (n, width) = q.dims()?;
         let d = width / self.n_heads;
         let mut out = vec![0.0; n * width];
@@ -299,7 +301,7 @@ impl Attention {
                         d,
                         scale: 1.0 / (d as f32).sqrt(),
                         windows: 1,
-                        bias: Bias::None,
+                        bias,
                     };
                     ops::attention(&of, precision, &mut out);
                     Ok(())

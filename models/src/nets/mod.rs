@@ -51,6 +51,17 @@ pub static LOADERS: &[Loader] = &[
     Loader::of::<upscale::Upscaler>("realesrgan-x2plus"),
     Loader::of::<upscale::Upscaler>("realesr-general-x4v3"),
     Loader::of::<upscale::Upscaler>("realesr-animevideov3"),
+    Loader::of::<depth::DepthNet>("depth-anything-v2-small"),
+    Loader::of::<depth::DepthNet>("depth-anything-v2-base"),
+    Loader::of::<depth::DepthNet>("depth-anything-v2-large"),
+    Loader::of::<depth::DepthNet>("depth-anything-v2-indoor"),
+    Loader::of::<depth::DepthNet>("depth-anything-v2-outdoor"),
+    Loader::of::<depth::DepthNet>("zoedepth-n"),
+    Loader::of::<depth::DepthNet>("zoedepth-k"),
+    Loader::of::<depth::DepthNet>("zoedepth-nk"),
+    Loader::of::<depth::DepthNet>("midas"),
+    Loader::of::<depth::DepthNet>("dpt-large"),
+    Loader::of::<depth::DepthNet>("dpt-hybrid"),
 ];
 
 /// Loads one network without its type being known.

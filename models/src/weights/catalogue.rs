@@ -147,6 +147,17 @@ pub static NETS: &[&Net] = &[
     &upscalers::X2PLUS,
     &upscalers::GENERAL_X4V3,
     &upscalers::ANIMEVIDEOV3,
+    &depths::DEPTH_ANYTHING_V2_SMALL,
+    &depths::DEPTH_ANYTHING_V2_BASE,
+    &depths::DEPTH_ANYTHING_V2_LARGE,
+    &depths::DEPTH_ANYTHING_V2_INDOOR,
+    &depths::DEPTH_ANYTHING_V2_OUTDOOR,
+    &depths::ZOEDEPTH_NK,
+    &depths::ZOEDEPTH_N,
+    &depths::ZOEDEPTH_K,
+    &depths::MIDAS,
+    &depths::DPT_LARGE,
+    &depths::DPT_HYBRID,
 ];
 
 pub fn find(id: &str) -> Option<&'static Net> {
@@ -232,6 +243,34 @@ pub static BUILT_IN: &[BuiltIn] = &[
         serves: &[Need::Texture, Need::Optimize],
         used_by: Used::Engine(Runs { stage: "bake", engine: "transfer" }),
         suits: "Meshes that have textures already and need new texture coordinates.",
+    },
+    BuiltIn {
+        id: "height-map",
+        doc: "The picture's own brightness as height.",
+        serves: &[Need::Depth],
+        used_by: Used::Engine(Runs { stage: "depth", engine: "height-map" }),
+        suits: "Height maps of 8 or 16 bits, and pictures whose light parts stand out.",
+    },
+    BuiltIn {
+        id: "relief",
+        doc: "A closed plaque whose front rises as the picture's depth does.",
+        serves: &[Need::ThreeD, Need::Depth],
+        used_by: Used::Recipe("relief"),
+        suits: "Signs, facades and ornaments; with a network for depth any picture.",
+    },
+    BuiltIn {
+        id: "coin",
+        doc: "A relief with the outline of the object.",
+        serves: &[Need::ThreeD, Need::Depth],
+        used_by: Used::Recipe("coin"),
+        suits: "Coins, medals and badges before a plain background, or with alpha.",
+    },
+    BuiltIn {
+        id: "terrain",
+        doc: "A height map as ground that lies flat.",
+        serves: &[Need::ThreeD, Need::Depth],
+        used_by: Used::Recipe("terrain"),
+        suits: "Height maps of landscapes, 16 bits above all.",
     },
     BuiltIn {
         id: "optimize",

@@ -67,13 +67,21 @@ fn golden_candle() {
 #[test]
 fn golden_bf16x3() {
     let compute = Compute::cpu(Precision::Bf16x3).unwrap();
-    over_fixtures(|fixture| (fixture.kind == "triposr").then(|| triposr::compare_split(fixture, &compute)));
+    over_fixtures(|fixture| match fixture.kind.as_str() {
+        "depth" => Some(depth::compare_rounded(fixture, &compute, depth::SPLIT)),
+        "triposr" => Some(triposr::compare_split(fixture, &compute)),
+        _ => None,
+    });
 }
 
 #[test]
 fn golden_bf16() {
     let compute = Compute::cpu(Precision::Bf16).unwrap();
-    over_fixtures(|fixture| (fixture.kind == "triposr").then(|| triposr::compare_half(fixture, &compute)));
+    over_fixtures(|fixture| match fixture.kind.as_str() {
+        "depth" => Some(depth::compare_rounded(fixture, &compute, depth::HALF)),
+        "triposr" => Some(triposr::compare_half(fixture, &compute)),
+        _ => None,
+    });
 }
 
 /// A whole recipe with the network: field, surface, colours. Synthetic weights make foam, which

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::error::StageError;
+pub use crate::image::depth_map::Unit;
 
 type Result<T, E = StageError> = std::result::Result<T, E>;
 
@@ -17,15 +18,6 @@ pub struct Config {
     pub neck: NeckConfig,
     pub head: HeadConfig,
     pub metric: Option<MetricConfig>,
-}
-
-/// What the values of a depth say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
-    /// Larger is nearer; neither scale nor shift mean anything.
-    Relative,
-    /// Distance along the view axis.
-    Metres,
 }
 
 /// ResNetv2 with weight standardisation before the transformer.

@@ -33,7 +33,6 @@ mod vit;
 use ::image::RgbImage;
 use candle_core::Tensor;
 
-pub use self::config::{Config, Unit};
 use self::{
     bit::Bit,
     head::Head,
@@ -41,6 +40,10 @@ use self::{
     neck::{Feature, Neck},
     processor::{Pixels, Processor},
     vit::Encoder,
+};
+pub use self::{
+    config::{Config, Unit},
+    released::{ids, view},
 };
 use super::{Net, Vars, Watch, blocks::to_host, checkpoint::on_device};
 use crate::{error::StageError, image::plane::Plane};
