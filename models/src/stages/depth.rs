@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ::image::{DynamicImage, RgbaImage};
+use ::image::{DynamicImage, RgbImage, RgbaImage};
 
 use crate::{
     cx::StageCx,
@@ -84,7 +84,7 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
         id => {
             let precision = quality::precision(cx.choice(quality::PRECISION.id));
             let net = cx.net::<DepthNet>(id, precision)?;
-            let picture = DynamicImage::from(RgbaImage::clone(&image)).into_rgb8();
+            let picture = over_white(&image);
             let (width, height) = (image.width() as usize, image.height() as usize);
             let pixels = net.processor.pixels(&picture);
             let seen = net.run(&pixels, &Watch { step: &|done, total| cx.step(done, total), tap: None })?;
@@ -95,6 +95,14 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     };
     asset.set(Slot::Depth, Value::Depth(Arc::new(depth)));
     Ok(())
+}
+
+/// What is transparent shows nothing of what it hides.
+fn over_white(image: &RgbaImage) -> RgbImage {
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let [r, g, b, a] = image.get_pixel(x, y).0.map(u32::from);
+        ::image::Rgb([r, g, b].map(|v| ((v * a + 255 * (255 - a) + 127) / 255) as u8))
+    })
 }
 
 /// Brightness of the file where it is the picture, else of the picture.

@@ -68,9 +68,10 @@ pub const STAGE: Stage = Stage {
         },
         Param {
             id: "smooth",
-            doc: "Standard deviation of the blur that takes noise out of the heights.",
+            doc: "Standard deviation of the blur that takes noise and jagged edges out of the heights, in cells, or pixels \
+                  of the depth where they are larger.",
             unit: "cells",
-            kind: ParamKind::Float { default: 0.8, min: 0.0, max: 32.0 },
+            kind: ParamKind::Float { default: 1.0, min: 0.0, max: 32.0 },
         },
         percent("clip-far", "Farthest, or darkest, pixels that all count as the lowest point."),
         percent("clip-near", "Nearest, or lightest, pixels that all count as the highest point."),

@@ -12,6 +12,10 @@ use crate::image::{
 
 /// Radii of the means that take steps out of 8 bits, in pixels: wide ones for gentle slopes first.
 const RADII: [usize; 6] = [24, 12, 6, 3, 2, 1];
+/// Pixels at an outline that show partly what is behind.
+const MIXED: usize = 2;
+/// How far heights are continued beyond an outline, in values.
+const FILL: usize = 6;
 /// Share of a frame's width over which it falls to what it frames.
 const BEVEL: f32 = 0.35;
 
@@ -37,12 +41,17 @@ impl Ground {
         }
         // Cells see the mean of what they cover, or fine patterns would turn into coarse ones.
         let pixels = cell * heights.width.max(heights.height) as f32;
-        if pixels > 1.0 {
+        let shrink = |plane: Plane<f32>| {
             let side = |n: usize| ((n as f32 / pixels).ceil() as usize).clamp(1, n);
-            heights = averaged(&heights, side(heights.width), side(heights.height));
-        }
-        let pixels_per_cell = pixels.min(1.0);
-        Ground { heights: blurred(&heights, how.smooth * pixels_per_cell) }
+            if pixels > 1.0 { averaged(&plane, side(plane.width), side(plane.height)) } else { plane }
+        };
+        let smoothed = |plane: Plane<f32>| blurred(&shrink(plane), how.smooth);
+        let Some(cutout) = outline else { return Ground { heights: smoothed(heights) } };
+        // What is around the object does not bleed into its rim.
+        let known = eroded(&Plane::from_fn(heights.width, heights.height, |x, y| shows(cutout, &heights, x, y)));
+        let weights = known.map(|known| f32::from(u8::from(known)));
+        heights.data.iter_mut().zip(&weights.data).for_each(|(height, weight)| *height *= weight);
+        Ground { heights: filled(&smoothed(heights), &smoothed(weights)) }
     }
 
     /// Of each point of `sheet`, 0..=1; `size` is that of the picture, in pixels.
@@ -84,13 +93,7 @@ impl Ground {
 
 /// Values between which all but `clip` of the pixels lie, of those that the outline has.
 fn bounds(raw: &Plane<f32>, outline: Option<&RgbaImage>, clip: [f32; 2]) -> [f32; 2] {
-    let shows = |x: usize, y: usize| {
-        outline.is_none_or(|cutout| {
-            let at = |i: usize, n: usize, of: u32| ((i * of as usize + of as usize / 2) / n) as u32;
-            let (x, y) = (at(x, raw.width, cutout.width()), at(y, raw.height, cutout.height()));
-            cutout.get_pixel(x.min(cutout.width() - 1), y.min(cutout.height() - 1)).0[3] >= 128
-        })
-    };
+    let shows = |x: usize, y: usize| outline.is_none_or(|cutout| shows(cutout, raw, x, y));
     let pixels = (0..raw.height).flat_map(|y| (0..raw.width).map(move |x| (x, y)));
     let mut seen: Vec<f32> = pixels.filter(|(x, y)| shows(*x, *y)).map(|(x, y)| raw.at(x, y)).collect();
     if seen.is_empty() {
@@ -100,6 +103,42 @@ fn bounds(raw: &Plane<f32>, outline: Option<&RgbaImage>, clip: [f32; 2]) -> [f32
     let last = seen.len().saturating_sub(1) as f32;
     let value = |share: f32| seen.get((share * last).round() as usize).copied().unwrap_or(0.0);
     [value(clip[0]), value(1.0 - clip[1]).max(value(clip[0]))]
+}
+
+/// Whether the cutout shows something where `plane`, of any size, has the value at `x`, `y`.
+fn shows(cutout: &RgbaImage, plane: &Plane<f32>, x: usize, y: usize) -> bool {
+    let at = |i: usize, n: usize, of: u32| (((2 * i + 1) * of as usize / (2 * n)) as u32).min(of - 1);
+    cutout.get_pixel(at(x, plane.width, cutout.width()), at(y, plane.height, cutout.height())).0[3] >= 128
+}
+
+/// Without what lies within `MIXED` pixels of something else, unless nothing is left.
+fn eroded(known: &Plane<bool>) -> Plane<bool> {
+    let (width, height) = (known.width, known.height);
+    let inner = Plane::from_fn_parallel(width, height, |x, y| {
+        let span = |i: usize, n: usize| i.saturating_sub(MIXED)..(i + MIXED + 1).min(n);
+        span(y, height).all(|y| span(x, width).all(|x| known.at(x, y)))
+    });
+    if inner.data.contains(&true) { inner } else { known.clone() }
+}
+
+/// `sums` over `weights`; where nothing weighs, the mean of what is around, again and again outwards.
+fn filled(sums: &Plane<f32>, weights: &Plane<f32>) -> Plane<f32> {
+    let (width, height) = (sums.width, sums.height);
+    let share = |(sum, weight): (&f32, &f32)| if *weight > 1e-3 { Some(sum / weight) } else { None };
+    let data: Vec<Option<f32>> = sums.data.iter().zip(&weights.data).map(share).collect();
+    let mut found = Plane { width, height, data };
+    for _ in 0..FILL {
+        let before = found.clone();
+        found = Plane::from_fn_parallel(width, height, |x, y| {
+            let around = |i: usize, n: usize| i.saturating_sub(1)..(i + 2).min(n);
+            let near = || around(y, height).flat_map(|y| around(x, width).map(move |x| (x, y)));
+            before.at(x, y).or_else(|| {
+                let (sum, n) = near().filter_map(|(x, y)| before.at(x, y)).fold((0.0, 0), |(s, n), v| (s + v, n + 1));
+                (n > 0).then(|| sum / n as f32)
+            })
+        });
+    }
+    found.map(|height| height.unwrap_or(0.0))
 }
 
 /// Smoothed as far as no value leaves the step that it was rounded to.

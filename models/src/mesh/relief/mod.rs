@@ -49,7 +49,7 @@ pub struct Relief {
     pub border_width: f32,
     /// What is near lies deep.
     pub invert: bool,
-    /// Standard deviation of a blur, in cells.
+    /// Standard deviation of a blur, in cells or pixels of the depth, whichever are larger.
     pub smooth: f32,
     /// Share of the pixels that is cut off at the far and at the near end, 0..=1.
     pub clip: [f32; 2],

@@ -207,6 +207,26 @@ fn outliers_are_clipped_and_what_lies_outside_the_outline_does_not_count() {
 }
 
 #[test]
+fn what_is_around_an_object_does_not_bleed_into_its_rim() {
+    // A flat grey disc before white: the rim is as high as the middle.
+    let disc = Plane::from_fn(SIDE, SIDE, |x, y| {
+        let radius = (x as f32 + 0.5 - 128.0).hypot(y as f32 + 0.5 - 128.0);
+        let white = ((radius - 90.0) / 2.0 + 0.5).clamp(0.0, 1.0);
+        let level = if radius < 30.0 { 10_000.0 } else { 20_000.0 };
+        (level + (65_535.0 - level) * white) as u16
+    });
+    let coin = draw(SIDE as u32, SIDE as u32, |p| p.distance(Vec2::splat(128.0)) < 90.0);
+    for subdivisions in [48, 300] {
+        let how = Relief { subdivisions, smooth: 1.0, ..how() };
+        let mesh = make(&DepthMap::of_heights(disc.clone()), Some(&coin), &how).mesh;
+        let (low, high) = mesh.bounds().unwrap();
+        let rim = |p: &&Vec3| Vec2::new(p.x, p.y - 1.0).length() > 0.9 && p.z > low.z + 0.01;
+        let lowest = mesh.positions.iter().filter(rim).map(|p| p.z).fold(f32::MAX, f32::min);
+        assert!(high.z - lowest < 0.01, "{subdivisions}: {lowest} {}", high.z);
+    }
+}
+
+#[test]
 fn the_picture_is_on_the_front_and_its_mean_on_the_back() {
     let Made { mesh, high } = make(&dome_map(16), None, &how());
     let (low, top) = mesh.bounds().unwrap();
