@@ -81,7 +81,8 @@ impl Enlarger {
     /// One channel.
     fn plane(&self, plane: &GrayImage, factor: NonZeroU32, step: Step) -> Result<GrayImage, StageError> {
         let (width, height) = (plane.width() * factor.get(), plane.height() * factor.get());
-        let mut larger = resize(plane, width, height, Filter::Lanczos);
+        // Sharper filters ring: there would be rims around what is transparent.
+        let mut larger = resize(plane, width, height, Filter::Bilinear);
         if self.net.is_none() {
             return Ok(larger);
         }

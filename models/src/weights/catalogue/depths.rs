@@ -38,7 +38,7 @@ const ANYTHING: Net = Net {
     license: APACHE,
     memory: MemoryClass::UpToGb2,
     cpu_viable: true,
-    speed: "25 million parameters: some seconds for a picture on a CPU.",
+    speed: "Some seconds for a picture on a CPU: 25 million parameters.",
     quality: "Sharp edges and thin things; only which is nearer, not how far.",
 };
 
@@ -52,7 +52,7 @@ pub static DEPTH_ANYTHING_V2_BASE: Net = Net {
     repository: "depth-anything/Depth-Anything-V2-Base-hf",
     license: NON_COMMERCIAL,
     memory: MemoryClass::UpToGb2,
-    speed: "98 million parameters: about four times the work of the small one.",
+    speed: "About four times the work of the small one: 98 million parameters.",
     quality: "Somewhat finer than the small one.",
     ..ANYTHING
 };
@@ -65,7 +65,7 @@ pub static DEPTH_ANYTHING_V2_LARGE: Net = Net {
     repository: "depth-anything/Depth-Anything-V2-Large-hf",
     license: NON_COMMERCIAL,
     memory: MemoryClass::Gb2To4,
-    speed: "335 million parameters: about a minute for a picture on a CPU.",
+    speed: "About a minute for a picture on a CPU: 335 million parameters.",
     quality: "The finest details of the three; only which is nearer, not how far.",
     ..ANYTHING
 };
@@ -101,7 +101,7 @@ const ZOEDEPTH: Net = Net {
     license: MIT,
     memory: MemoryClass::Gb2To4,
     cpu_viable: true,
-    speed: "346 million parameters: a minute or two for a picture on a CPU.",
+    speed: "A minute or two for a picture on a CPU: 346 million parameters.",
     quality: "Looks whether a picture shows rooms or streets, then measures up to 10 or 80 metres; softer edges.",
 };
 
@@ -141,7 +141,7 @@ const DPT: Net = Net {
     repository: "Intel/dpt-large",
     files: &PICKLE,
     license: APACHE,
-    speed: "343 million parameters: about a minute for a picture on a CPU.",
+    speed: "About a minute for a picture on a CPU: 343 million parameters.",
     quality: "Robust, with soft edges; only which is nearer, not how far.",
     ..ZOEDEPTH
 };
@@ -154,7 +154,7 @@ pub static DPT_HYBRID: Net = Net {
     engines: &[Runs { stage: "depth", engine: "dpt-hybrid" }],
     repository: "Intel/dpt-hybrid-midas",
     memory: MemoryClass::UpToGb2,
-    speed: "123 million parameters: about a third of the work of `dpt-large`.",
+    speed: "About a third of the work of `dpt-large`: 123 million parameters.",
     quality: "Nearly as good as `dpt-large`.",
     ..DPT
 };
