@@ -14,6 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use meshkiln_models::recipe::Plan;
 use meshkiln_protocol::{
     Sha256,
+    cutout::CutoutId,
     daemon::QueueStatus,
     error::{ErrorKind, JobError},
     event::EventBody,
@@ -22,7 +23,7 @@ use meshkiln_protocol::{
     watch::WatchId,
 };
 
-use crate::worker::frames::{Command, Report};
+use crate::worker::frames::{Command, Looked, Prompt, Report};
 
 pub use handle::{Inbox, LoopHandle, inbox};
 pub use turn::{EXIT_DISK_BROKEN, LoopConfig, LoopEnd, Outside, start};
@@ -103,6 +104,18 @@ pub enum Call {
     },
     /// Take them back.
     TakeBack,
+    /// Look at a picture, to cut out of it by clicks. Answered when that is done.
+    OpenCutout {
+        engine: &'static str,
+        net: String,
+        source_sha256: Sha256,
+    },
+    /// What is meant on an open picture. Answered when it is known.
+    Click {
+        session: CutoutId,
+        prompt: Prompt,
+    },
+    CloseCutout(CutoutId),
     Shutdown {
         now: bool,
     },
@@ -130,8 +143,18 @@ pub enum Answer {
     Jobs(Vec<JobId>),
     Cleared(u64),
     Queue(QueueStatus),
+    /// To `OpenCutout` and `Click`.
+    Cutout(Opened, Looked),
     Done,
     Refused(Refusal),
+}
+
+/// A picture that is open for clicks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    pub session: CutoutId,
+    pub engine: &'static str,
+    pub net: String,
 }
 
 /// Why a call failed. Nothing was changed.

@@ -4,6 +4,7 @@
 //!   server.rs  sockets, routes         gate.rs   who may speak       calls.rs  size, number, panics
 //!   methods.rs name -> handler         submit.rs refire.rs jobs.rs assets.rs watches.rs about.rs events.rs
 //!   nets.rs    nets and devices         metrics.rs  counters for Prometheus   views.rs  assets from any side
+//!   cutouts.rs pictures that clients point at
 //!   convert.rs errors to the wire      blobs.rs  bytes               limits.rs every number
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod reply;
 
 pub mod about;
 pub mod assets;
+pub mod cutouts;
 pub mod events;
 pub mod gather;
 pub mod jobs;

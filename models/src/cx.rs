@@ -83,6 +83,10 @@ impl StageCx<'_> {
         self.settings[param].as_bool().unwrap_or_else(|| panic!("`{param}` is not a flag"))
     }
 
+    pub fn text(&self, param: &str) -> &str {
+        self.settings[param].as_str().unwrap_or_else(|| panic!("`{param}` is not text"))
+    }
+
     pub fn choice(&self, param: &str) -> &str {
         self.settings[param].as_str().unwrap_or_else(|| panic!("`{param}` is not a choice"))
     }

@@ -283,7 +283,7 @@ impl Step {
         let engine = networks::choose_engine(self, nets)?;
         let stage = find_stage(self.stage);
         let missed = match self.engine == AUTO {
-            true => stage.engines.iter().take_while(|e| e.id != engine.id).filter_map(|e| e.net).collect(),
+            true => networks::candidates(self, stage).take_while(|e| e.id != engine.id).filter_map(|e| e.net).collect(),
             false => self.missed.clone(),
         };
         let settings = stage

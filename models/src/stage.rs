@@ -86,6 +86,14 @@ pub enum ParamKind {
         default: &'static str,
         options: &'static [&'static str],
     },
+    /// Text of a form of its own.
+    Text {
+        default: &'static str,
+        /// What may be written, in words.
+        form: &'static str,
+        /// Gives it in canonical form, or says what is wrong with it.
+        read: fn(&str) -> Result<String, String>,
+    },
     /// Id of a network that the engine can run. `default` is the engine's own, empty where it
     /// runs those of the user alone.
     Net {
@@ -187,7 +195,9 @@ impl Param {
             ParamKind::Int { default, .. } => json!(default),
             ParamKind::Float { default, .. } => json!(default),
             ParamKind::Flag { default } => json!(default),
-            ParamKind::Choice { default, .. } | ParamKind::Net { default } => json!(default),
+            ParamKind::Choice { default, .. } | ParamKind::Text { default, .. } | ParamKind::Net { default } => {
+                json!(default)
+            }
         }
     }
 
@@ -214,6 +224,10 @@ impl Param {
                 Some(v) if options.contains(&v) => Ok(value.clone()),
                 _ => wrong(),
             },
+            ParamKind::Text { read, .. } => match value.as_str() {
+                Some(text) => read(text).map(|text| json!(text)).map_err(|wrong| format!("`{}`: {wrong}", self.id)),
+                None => wrong(),
+            },
             // Which there are is asked where a recipe is planned.
             ParamKind::Net { .. } => {
                 if value.as_str().is_some_and(own::is_id) {
@@ -233,6 +247,7 @@ impl Param {
             ParamKind::Float { min, max, .. } => format!("a number from {min} to {max}{unit}"),
             ParamKind::Flag { .. } => "true or false".to_owned(),
             ParamKind::Choice { options, .. } => format!("one of {}", options.join(", ")),
+            ParamKind::Text { form, .. } => form.to_owned(),
             ParamKind::Net { .. } => "the id of a network, in a-z, 0-9 and -".to_owned(),
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use crate::{
     asset::{self, Asset, AssetGetParams, AssetListParams, AssetPage, AssetViewParams},
+    cutout::{CutoutClickParams, CutoutCloseParams, CutoutMasks, CutoutOpenParams, CutoutSession},
     daemon::{DoctorReport, HelloParams, HelloResult, ShutdownParams, Status},
     event::{EventPage, PollParams},
     job::{
@@ -131,6 +132,13 @@ methods! {
     "asset.get" AssetGet(AssetGetParams) -> Asset;
     /// A picture of a finished asset from any side, drawn now.
     "asset.view" AssetView(AssetViewParams) -> asset::AssetView;
+
+    /// Looks at a picture, so that clicks on it are answered at once. Its net is loaded where it is not warm.
+    "cutout.open" CutoutOpen(CutoutOpenParams) -> CutoutSession;
+    /// What is meant by points and a frame on an open picture: masks, best first.
+    "cutout.click" CutoutClick(CutoutClickParams) -> CutoutMasks;
+    /// Forgets an open picture. Unused ones are forgotten after ten minutes anyway.
+    "cutout.close" CutoutClose(CutoutCloseParams) -> Empty;
 
     /// Watches a folder: what lands in it is fired.
     "watch.add" WatchAdd(WatchAddParams) -> Watch;

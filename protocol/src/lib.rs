@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod asset;
+pub mod cutout;
 pub mod daemon;
 pub mod error;
 pub mod event;

@@ -117,8 +117,20 @@ pub struct ParamInfo {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ParamKindInfo {
-    Int { min: i64, max: i64 },
-    Float { min: f64, max: f64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
     Flag,
-    Choice { options: Vec<String> },
+    Choice {
+        options: Vec<String>,
+    },
+    /// Text; `form` says in words what may be written.
+    Text {
+        form: String,
+    },
 }

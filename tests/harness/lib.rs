@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod nets;
+pub mod sams;
 pub mod system;
 pub mod tmux;
 
@@ -210,13 +211,14 @@ pub struct Daemon {
     agent: Agent,
 }
 
-/// An error of a call: code, kind, message. Refused by the gate: the HTTP status,
+/// An error of a call: code, kind, message, hint. Refused by the gate: the HTTP status,
 /// `http`, the body.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallError {
     pub code: i64,
     pub kind: String,
     pub message: String,
+    pub hint: String,
 }
 
 impl Daemon {
@@ -244,7 +246,8 @@ impl Daemon {
         let status = response.status();
         let text = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
         if !status.is_success() {
-            return Ok(Err(CallError { code: status.as_u16().into(), kind: "http".to_owned(), message: text }));
+            let (kind, hint) = ("http".to_owned(), String::new());
+            return Ok(Err(CallError { code: status.as_u16().into(), kind, message: text, hint }));
         }
         let mut answer: Json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{method}: {e}: {text}"));
         match answer.get("error") {
@@ -253,6 +256,7 @@ impl Daemon {
                 code: error["code"].as_i64().unwrap(),
                 kind: error["data"]["kind"].as_str().unwrap_or_default().to_owned(),
                 message: error["message"].as_str().unwrap_or_default().to_owned(),
+                hint: error["data"]["hint"].as_str().unwrap_or_default().to_owned(),
             })),
         }
     }

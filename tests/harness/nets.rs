@@ -44,7 +44,7 @@ impl Sizes {
 }
 
 /// Shapes and values by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A checkpoint that remembers what it gave.
 struct Recorded {
@@ -91,12 +91,17 @@ fn config(sizes: Sizes) -> Json {
 }
 
 fn weights(config: &Json, seed: u64) -> Tensors {
-    let recorded = Recorded { source: Synthetic { seed, tensors: None }, given: Mutex::default() };
-    let compute = Compute::cpu(Precision::F32).unwrap();
-    Loader::find("triposr").unwrap().load(Some(config), &recorded, &compute).unwrap();
-    let mut tensors = recorded.given.into_inner().unwrap();
+    let mut tensors = by_formula("triposr", config, seed);
     make_ball(&mut tensors, config);
     tensors
+}
+
+/// Every tensor that the network `id` asks for.
+pub(crate) fn by_formula(id: &str, config: &Json, seed: u64) -> Tensors {
+    let recorded = Recorded { source: Synthetic { seed, tensors: None }, given: Mutex::default() };
+    let compute = Compute::cpu(Precision::F32).unwrap();
+    Loader::find(id).unwrap().load(Some(config), &recorded, &compute).unwrap();
+    recorded.given.into_inner().unwrap()
 }
 
 /// The first channel of each plane holds minus half the squared distance from its middle, the
@@ -155,7 +160,7 @@ fn make_ball(tensors: &mut Tensors, config: &Json) {
 }
 
 /// Length of the header, header, values.
-fn safetensors(tensors: &Tensors) -> Vec<u8> {
+pub(crate) fn safetensors(tensors: &Tensors) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut data: Vec<u8> = Vec::new();
     for (key, (shape, values)) in tensors {

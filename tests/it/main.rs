@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod clicks;
 mod commands;
 mod corpus;
 mod full_disk;

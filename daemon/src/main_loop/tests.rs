@@ -75,7 +75,11 @@ impl Outside for Puppets {
                 Event::Worker { worker, report }
             }
             Command::Exit => Event::WorkerGone { worker, how: WorkerEnd::Exit(0) },
-            Command::Cancel { .. } | Command::Trim | Command::Load { .. } | Command::Unload { .. } => return,
+            Command::Ask(_)
+            | Command::Cancel { .. }
+            | Command::Trim
+            | Command::Load { .. }
+            | Command::Unload { .. } => return,
         };
         self.inbox.try_send(event).unwrap();
     }

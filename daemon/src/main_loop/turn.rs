@@ -219,6 +219,15 @@ impl MainLoop {
         if self.blocked.is_some() {
             return self.perform_blocked(effects, time);
         }
+        // Calls of earlier turns, answered in this one.
+        for effect in &effects {
+            match effect {
+                Effect::Reply { id, .. } if asked.iter().all(|(known, ..)| known != id) => {
+                    asked.push((*id, false, false));
+                }
+                _ => {}
+            }
+        }
         match self.commit(effects, time) {
             Ok(effects) => self.perform(effects, time),
             Err(e) if e.is_fatal() => Some(LoopEnd::Broken(e.to_string())),
@@ -308,6 +317,7 @@ impl MainLoop {
         for worker in self.state.worker_ids() {
             self.outside.kill(worker);
         }
+        let waiting = self.state.asking();
         let loaded = match self.store.load(false) {
             Ok(loaded) => loaded,
             Err(e) => return Some(LoopEnd::Broken(format!("{problem}; and not read: {e}"))),
@@ -317,6 +327,9 @@ impl MainLoop {
         self.blocked = Some(Blocked { probe_at: time.now + again, held: VecDeque::new() });
 
         let mut effects = self.state.handle(Event::Tick, time, &self.store);
+        // Those who asked earlier and are not answered yet.
+        let waiting = waiting.into_iter().filter(|id| asked.iter().all(|(new, ..)| new != id));
+        let asked: Vec<_> = waiting.map(|id| (id, false, false)).chain(asked.iter().copied()).collect();
         for (id, now, shutdown) in asked {
             if shutdown {
                 let call = Call::Shutdown { now };

@@ -163,6 +163,7 @@ fn param_info(param: &Param, nets: &[String]) -> ParamInfo {
             ParamKind::Choice { options, .. } => {
                 ParamKindInfo::Choice { options: options.iter().map(|option| (*option).to_owned()).collect() }
             }
+            ParamKind::Text { form, .. } => ParamKindInfo::Text { form: form.to_owned() },
             ParamKind::Net { .. } => ParamKindInfo::Choice { options: nets.to_vec() },
         },
     }

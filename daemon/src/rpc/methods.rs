@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use super::{
     Daemon, about, assets,
     convert::{CallError, to_wire},
-    events, jobs, nets, refire, submit, views, watches,
+    cutouts, events, jobs, nets, refire, submit, views, watches,
 };
 
 pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
@@ -48,6 +48,10 @@ pub fn module(daemon: Arc<Daemon>) -> RpcModule<Daemon> {
     register::<api::AssetList, _, _>(on, assets::list);
     register::<api::AssetGet, _, _>(on, assets::get);
     register::<api::AssetView, _, _>(on, views::view);
+
+    register::<api::CutoutOpen, _, _>(on, cutouts::open);
+    register::<api::CutoutClick, _, _>(on, cutouts::click);
+    register::<api::CutoutClose, _, _>(on, cutouts::close);
 
     register::<api::WatchAdd, _, _>(on, watches::add);
     register::<api::WatchListAll, _, _>(on, watches::list);

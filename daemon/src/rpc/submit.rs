@@ -47,6 +47,16 @@ pub async fn queue(daemon: Arc<Daemon>, submission: Submission) -> Result<Job, C
     }
 }
 
+/// The picture of a source, as a blob that is there to stay.
+pub fn picture(daemon: &Daemon, source: SourceParams) -> Result<Blob, CallError> {
+    let found = From::read("source", source)?.open(daemon)?;
+    if found.is_mesh(daemon)? {
+        let hint = "give a picture: PNG, JPEG, WebP, BMP, TIFF or GIF";
+        return Err(convert::refused(ErrorKind::Unsupported, "the source is a mesh, not a picture", hint));
+    }
+    found.take(daemon)
+}
+
 /// A recipe with the caller's settings, everything decided.
 pub fn plan(daemon: &Daemon, mut recipe: Recipe, set: &[String]) -> Result<Plan, CallError> {
     for assignment in set {

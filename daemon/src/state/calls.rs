@@ -13,25 +13,40 @@ use super::{State, Stopping, Stored, Time, workers::Phase};
 use crate::{
     catalogue::NetId,
     jobs::Job,
-    main_loop::{Answer, Call, Effect, Refusal, Submission},
+    main_loop::{Answer, Call, CallId, Effect, Refusal, Submission},
     residency::Why,
 };
 
 impl State {
-    pub(super) fn call(&mut self, call: Call, time: Time, stored: &dyn Stored) -> Answer {
-        if let Call::Shutdown { now } = call {
-            return self.shutdown(now);
+    /// The answer, unless it comes later.
+    pub(super) fn call(&mut self, id: CallId, call: Call, time: Time, stored: &dyn Stored) -> Option<Answer> {
+        if let Some(refusal) = self.no_calls(&call) {
+            return Some(refusal);
+        }
+        match call {
+            Call::OpenCutout { engine, net, source_sha256 } => self.open_cutout(id, engine, &net, source_sha256, time),
+            Call::Click { session, prompt } => self.click(id, session, prompt, time),
+            other => Some(self.answer(other, time, stored)),
+        }
+    }
+
+    /// Why nothing can be asked for now, but to stop.
+    fn no_calls(&self, call: &Call) -> Option<Answer> {
+        if let Call::Shutdown { .. } = call {
+            return None;
         }
         if self.stopping.is_some() {
-            return refuse(ErrorKind::ShuttingDown, "the daemon is stopping", "start it again with `meshkiln up`");
+            return Some(Answer::Refused(stopping()));
         }
         if let Some(problem) = &self.damage {
             let hint = "stop the daemon, move the database away or repair it with sqlite3's .recover, start again";
-            return refuse(ErrorKind::Storage, problem, hint);
+            return Some(refuse(ErrorKind::Storage, problem, hint));
         }
-        if let Some(problem) = &self.storage_problem {
-            return refuse(ErrorKind::Storage, problem, "free some disk space; the call will work again by itself");
-        }
+        let problem = self.storage_problem.as_ref()?;
+        Some(refuse(ErrorKind::Storage, problem, "free some disk space; the call will work again by itself"))
+    }
+
+    fn answer(&mut self, call: Call, time: Time, stored: &dyn Stored) -> Answer {
         match call {
             Call::Submit(submissions) => self.submit(submissions, time, stored),
             Call::Cancel(id) => self.cancel(id, time, stored),
@@ -47,7 +62,9 @@ impl State {
             Call::ReleaseNet(net) => self.release_net(&net, time),
             Call::Yield { time_limit, now } => self.give_away(time_limit, now, time, stored),
             Call::TakeBack => self.take_back(time),
+            Call::CloseCutout(session) => self.close_cutout(session),
             Call::Shutdown { now } => self.shutdown(now),
+            Call::OpenCutout { .. } | Call::Click { .. } => unreachable!("answered later"),
         }
     }
 
@@ -233,7 +250,7 @@ impl State {
         let device = &self.setup.devices.nets;
         let is_loading =
             self.workers.values().any(|worker| matches!(&worker.phase, Phase::Loading { net, .. } if **net == *id));
-        if self.net_in_use(&net) || is_loading || self.ready.needs(device, &net) {
+        if self.net_in_use(&net) || is_loading || self.ready.needs(device, &net) || self.waits_for_ask(&net) {
             let hint = "wait for its jobs, or cancel them; `meshkiln ps` shows nets in use";
             return refuse(ErrorKind::WrongState, &format!("`{id}` is in use"), hint);
         }
@@ -262,6 +279,11 @@ impl State {
 
 fn refuse(kind: ErrorKind, message: &str, hint: &str) -> Answer {
     Answer::Refused(Refusal { kind, message: message.to_owned(), hint: hint.to_owned() })
+}
+
+pub(super) fn stopping() -> Refusal {
+    let hint = "start it again with `meshkiln up`".to_owned();
+    Refusal { kind: ErrorKind::ShuttingDown, message: "the daemon is stopping".to_owned(), hint }
 }
 
 fn no_such_job(id: JobId) -> Answer {

@@ -9,12 +9,14 @@
 //! calls.rs answers clients, steps.rs walks jobs through their plans, outcomes.rs
 //! deals with what came of it, workers.rs keeps the worker processes, nets.rs what
 //! is loaded into them, yielding.rs gives devices away and takes them back, view.rs
-//! shows it all to readers, usage.rs counts, policy.rs holds the numbers.
+//! shows it all to readers, usage.rs counts, policy.rs holds the numbers. sessions.rs is for
+//! clients who point at pictures and wait.
 
 mod calls;
 mod nets;
 mod outcomes;
 pub mod policy;
+pub mod sessions;
 mod steps;
 pub mod usage;
 pub mod view;
@@ -62,6 +64,7 @@ use crate::{
     worker::frames::Output,
 };
 use policy::{Devices, Policy};
+use sessions::{Pending, Sessions};
 use usage::Usage;
 use view::UsualTimes;
 use workers::Worker;
@@ -143,6 +146,7 @@ pub struct State {
     needs: Needs,
     residency: Residency,
     yielded: Option<Yielded>,
+    sessions: Sessions,
     usual: UsualTimes,
     usage: Usage,
     plans: BTreeMap<Sha256, Weak<SharedPlan>>,
@@ -230,8 +234,10 @@ struct Run {
     engine: &'static str,
     net: Option<NetId>,
     source_sha256: Sha256,
-    /// Empty once cancelled.
+    /// Empty once cancelled, and for an ask.
     jobs: Vec<JobId>,
+    /// A client waits for it, and no job.
+    ask: Option<Pending>,
     started: Instant,
     progressed: Instant,
     done: u32,
@@ -263,6 +269,7 @@ impl State {
                 loaded.measures,
             ),
             yielded: None,
+            sessions: Sessions::default(),
             usage: Usage::default(),
             setup,
             jobs: BTreeMap::new(),
@@ -300,8 +307,10 @@ impl State {
     pub fn handle(&mut self, event: Event, time: Time, stored: &dyn Stored) -> Vec<Effect> {
         match event {
             Event::Call { id, call } => {
-                let answer = self.call(call, time, stored);
-                self.out.push(Effect::Reply { id, answer });
+                // Some are answered later.
+                if let Some(answer) = self.call(id, call, time, stored) {
+                    self.out.push(Effect::Reply { id, answer });
+                }
             }
             Event::Worker { worker, report } => self.hear(worker, report, time, stored),
             Event::WorkerGone { worker, how } => self.worker_gone(worker, &how, time, stored),
@@ -338,6 +347,7 @@ impl State {
             .chain(self.more)
             .chain(leaving)
             .chain(yielded)
+            .chain(self.sessions_deadline())
             .min()
     }
 
@@ -398,9 +408,10 @@ impl State {
         self.workers.values().filter(|worker| worker.is_alive()).map(|worker| worker.id).collect()
     }
 
-    /// Blobs that running jobs have in hand and the database may not know of.
+    /// Blobs that running jobs and open pictures have in hand and the database may not know of.
     pub fn pinned(&self) -> BTreeSet<&str> {
-        self.active.values().flat_map(|active| active.slots.values()).map(|blob| blob.sha256.as_str()).collect()
+        let slots = self.active.values().flat_map(|active| active.slots.values());
+        slots.map(|blob| blob.sha256.as_str()).chain(self.opened()).collect()
     }
 
     pub fn queue(&self) -> QueueStatus {

@@ -4,6 +4,7 @@
 //! - no net is loaded beyond what was known to be free beside the reserve,
 //! - a device does one thing at a time, and nobody is told what it does not have
 //!   (world.rs asserts both),
+//! - whoever points at a picture is answered once,
 //! - no step waits longer than three times what is fair while its device can work,
 //! - when all trouble is over every job ends, and no process is left that the
 //!   state does not know.
@@ -11,12 +12,13 @@
 //! `MESHKILN_STEPS` says how many steps; the usual number takes a few seconds.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
     time::{Duration, Instant},
 };
 
 use meshkiln_protocol::{
+    cutout::CutoutId,
     event::EventBody,
     job::{Class, JobId, JobState},
     net::KeepAlive,
@@ -30,8 +32,8 @@ use super::{
 };
 use crate::{
     catalogue::NetId,
-    main_loop::{Call, Device, Effect, Submission, WorkerEnd},
-    worker::frames::{Command, FailureKind},
+    main_loop::{Answer, Call, CallId, Device, Effect, Submission, WorkerEnd},
+    worker::frames::{Command, FailureKind, Prompt},
 };
 
 const USUAL_STEPS: usize = 20_000;
@@ -69,6 +71,7 @@ fn random_lives_never_overcommit_never_deadlock_and_starve_nobody() {
     let often = [
         ("loads", figures.loads),
         ("unloads", figures.unloads),
+        ("asks", figures.asks * 4),
         ("ends", figures.ended),
         ("failed jobs", figures.failed),
         ("yields", figures.yields),
@@ -86,6 +89,8 @@ struct Figures {
     loads: usize,
     unloads: usize,
     runs: usize,
+    asks: usize,
+    answers: usize,
     ended: usize,
     failed: usize,
     cancelled: usize,
@@ -101,6 +106,8 @@ impl Figures {
         self.loads += other.loads;
         self.unloads += other.unloads;
         self.runs += other.runs;
+        self.asks += other.asks;
+        self.answers += other.answers;
         self.ended += other.ended;
         self.failed += other.failed;
         self.cancelled += other.cancelled;
@@ -122,6 +129,9 @@ struct Dice {
     calm: Duration,
     last: Instant,
     steps: Vec<String>,
+    /// Who points at pictures and is not answered yet.
+    pointing: BTreeSet<CallId>,
+    n_pictures: u64,
 }
 
 impl Dice {
@@ -160,6 +170,8 @@ impl Dice {
             calm: Duration::ZERO,
             last: now,
             steps: Vec::new(),
+            pointing: BTreeSet::new(),
+            n_pictures: 0,
         }
     }
 
@@ -185,6 +197,7 @@ impl Dice {
                 22 if self.rng.u8(0..2) == 0 => self.give_away(),
                 23 => self.call("take back", Call::TakeBack),
                 24 if self.rng.u8(0..20) == 0 => self.restart(),
+                25 if self.rng.bool() => self.point(),
                 _ => self.pass(),
             }
             self.look();
@@ -207,6 +220,14 @@ impl Dice {
         let patience = Duration::from_secs(3600 * 4);
         while !self.live_jobs().is_empty() {
             self.assert(self.world.now < start + patience, "deadlock: jobs are left and nothing ends them");
+            self.pass();
+            self.look();
+        }
+        while !self.world.state.pinned().is_empty() || !self.pointing.is_empty() {
+            self.assert(
+                self.world.now < start + patience,
+                "somebody who points is not answered, or a picture stays open",
+            );
             self.pass();
             self.look();
         }
@@ -314,7 +335,27 @@ impl Dice {
         self.call("yield", Call::Yield { time_limit, now });
     }
 
+    /// Opens a picture, clicks on one or closes one.
+    fn point(&mut self) {
+        let session = CutoutId(self.rng.u64(1..=self.n_pictures + 1));
+        let call = match self.rng.u8(0..8) {
+            0 | 1 => {
+                self.n_pictures += 1;
+                let net = ["a", "b", "c", "d"][self.rng.usize(0..4)].to_owned();
+                let source_sha256 = format!("picture {}", self.n_pictures);
+                Call::OpenCutout { engine: "mobile-sam", net, source_sha256 }
+            }
+            2 => Call::CloseCutout(session),
+            _ => Call::Click { session, prompt: Prompt { points: Vec::new(), frame: None } },
+        };
+        self.steps.push("point".to_owned());
+        let id = self.world.asked(call);
+        self.pointing.insert(id);
+    }
+
     fn restart(&mut self) {
+        self.pointing.clear();
+        self.n_pictures = 0;
         self.steps.push("restart".to_owned());
         self.world.restart(false);
         self.waiting.clear();
@@ -364,6 +405,9 @@ impl Dice {
             Effect::Send { command: Command::Load { .. }, .. } => self.figures.loads += 1,
             Effect::Send { command: Command::Unload { .. }, .. } => self.figures.unloads += 1,
             Effect::Send { command: Command::Run(_), .. } => self.figures.runs += 1,
+            Effect::Send { command: Command::Ask(_), .. } => self.figures.asks += 1,
+            Effect::Reply { id, .. } if self.pointing.remove(id) => self.figures.answers += 1,
+            Effect::Reply { answer: Answer::Cutout(..), .. } => self.assert(false, "an answer that nobody waits for"),
             Effect::Publish(EventBody::Job { job }) if job.state.is_final() => {
                 self.figures.ended += 1;
                 self.figures.failed += usize::from(job.state == JobState::Failed);

@@ -11,6 +11,7 @@
 //! 4s others 6G | late 2s | wrong -3G | leak 2G      what somebody else uses; readings; the next unload
 //! 5s warm a [pin | unpin] [keep 60s | keep forever] | stop a | release a
 //! 6s yield [for 60s] [now] | take-back | pause-queue | resume-queue
+//! 7s open p a | click p | close p                   a picture for clicks, with net a
 //! 7s loads                                          how many there were
 //! 7s why j | nets | health                          what clients are shown
 //! ```
@@ -22,6 +23,7 @@ use std::{
 
 use expect_test::Expect;
 use meshkiln_protocol::{
+    cutout::{CutoutId, CutoutPoint},
     event::EventBody,
     job::{Class, JobId, JobState},
     net::{KeepAlive, NetState},
@@ -36,7 +38,7 @@ use crate::{
     catalogue::NetId,
     main_loop::{Answer, Call, Effect, Submission, WorkerEnd, WorkerId},
     residency::NetPolicy,
-    worker::frames::{Command, FailureKind},
+    worker::frames::{Command, FailureKind, Prompt},
 };
 
 pub fn check(script: &str, expected: Expect) {
@@ -55,6 +57,8 @@ pub fn check(script: &str, expected: Expect) {
 struct Story {
     world: World,
     names: BTreeMap<String, JobId>,
+    /// Open ones, in the order in which they were opened.
+    pictures: BTreeMap<String, CutoutId>,
     /// Devices of workers, also of those that are gone.
     workers: BTreeMap<WorkerId, String>,
     told: BTreeMap<JobId, JobState>,
@@ -85,6 +89,7 @@ impl Story {
         let mut story = Story {
             world,
             names: BTreeMap::new(),
+            pictures: BTreeMap::new(),
             workers: BTreeMap::new(),
             told: BTreeMap::new(),
             trace: String::new(),
@@ -150,6 +155,20 @@ impl Story {
             "take-back" => self.world.call(Call::TakeBack),
             "pause-queue" => self.world.call(Call::PauseQueue),
             "resume-queue" => self.world.call(Call::ResumeQueue),
+            "open" => {
+                let id = CutoutId(self.pictures.len() as u64 + 1);
+                self.pictures.insert(words[1].to_owned(), id);
+                self.world.call(Call::OpenCutout {
+                    engine: "mobile-sam",
+                    net: words[2].to_owned(),
+                    source_sha256: format!("picture {}", words[1]),
+                });
+            }
+            "click" => {
+                let prompt = Prompt { points: vec![CutoutPoint { x: 1.0, y: 2.0, object: true }], frame: None };
+                self.world.call(Call::Click { session: self.pictures[words[1]], prompt });
+            }
+            "close" => self.world.call(Call::CloseCutout(self.pictures[words[1]])),
             "loads" => self.note(&format!("{} loads", self.world.n_loads)),
             "why" => {
                 let view = self.world.state.view(self.world.now);
@@ -215,6 +234,10 @@ impl Story {
                 Effect::Kill { worker } => format!("{} kill", on(worker)),
                 Effect::Send { worker, command } => match command {
                     Command::Run(run) => format!("{} run {}", on(worker), run.stage),
+                    Command::Ask(ask) => {
+                        let what = if ask.prompt.is_some() { "ask about" } else { "look at" };
+                        format!("{} {what} {} with {}", on(worker), ask.source_sha256, ask.net)
+                    }
                     Command::Load { net, .. } => format!("{} load {net}", on(worker)),
                     Command::Unload { net, .. } => format!("{} unload {net}", on(worker)),
                     Command::Cancel { .. } => format!("{} cancel", on(worker)),
@@ -223,6 +246,10 @@ impl Story {
                 },
                 Effect::Reply { answer: Answer::Refused(refusal), .. } => {
                     format!("refused {:?}: {}", refusal.kind, refusal.message)
+                }
+                Effect::Reply { answer: Answer::Cutout(opened, looked), .. } => {
+                    let again = if looked.embedded { ", looked at for it" } else { "" };
+                    format!("answered for {}{again}", opened.session.0)
                 }
                 Effect::Publish(EventBody::Job { job }) => {
                     let before = self.told.insert(job.id, job.state);

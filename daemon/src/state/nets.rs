@@ -24,7 +24,7 @@ use super::{
 use crate::{
     catalogue::NetId,
     jobs::{Remedy, judge},
-    main_loop::{Device, Effect},
+    main_loop::{Device, Effect, Refusal},
     residency::{Chore, Cost, Loaded, Refused, Residency, Step, Why},
     scheduler::{Outlook, Pick},
     worker::frames::{Command, Failure, FailureKind},
@@ -100,7 +100,7 @@ impl State {
         self.fail_waiting(device, net, &error, time);
     }
 
-    fn take_step(&mut self, device: &Device, net: &NetId, step: Step, time: Time) -> bool {
+    pub(super) fn take_step(&mut self, device: &Device, net: &NetId, step: Step, time: Time) -> bool {
         match step {
             Step::Ready | Step::Wait => false,
             Step::Load => self.load(device, net, time),
@@ -181,6 +181,8 @@ impl State {
             FailureKind::OutOfMemory => self.no_room(device, &net, failure, time),
             FailureKind::Storage => {
                 let (error, _) = judge(failure, "");
+                let JobError { kind, message, hint, .. } = error.clone();
+                self.refuse_asks_of(&net, &Refusal { kind, message, hint });
                 for id in self.ready.waiting_for(device, &net) {
                     let error = JobError { stage: self.stage_of(id), ..error.clone() };
                     self.ready.remove(id);
@@ -405,6 +407,8 @@ impl State {
 
     /// Nobody is blamed for a net that does not come.
     fn fail_waiting(&mut self, device: &Device, net: &NetId, error: &JobError, time: Time) {
+        let JobError { kind, message, hint, .. } = error.clone();
+        self.refuse_asks_of(net, &Refusal { kind, message, hint });
         for id in self.ready.waiting_for(device, net) {
             let error = JobError { stage: self.stage_of(id), ..error.clone() };
             self.fail(id, error, time);

@@ -40,6 +40,9 @@ impl State {
         stored: &dyn Stored,
     ) {
         let Some(run) = self.end_run(run_id) else { return };
+        if let Some(ask) = run.ask {
+            return self.ask_failed(ask, run.net.as_ref(), device, failure);
+        }
         if let Some(net) = &run.net {
             self.residency.used(device, net, time.now);
             if failure.kind == FailureKind::Panicked {

@@ -71,6 +71,7 @@ impl State {
         if self.stopping.is_some() {
             return;
         }
+        self.refuse_hopeless_asks();
         let mut starts = 0;
         for device in self.workers.keys().cloned().collect::<Vec<_>>() {
             if self.is_held(&device) {
@@ -78,6 +79,9 @@ impl State {
                 continue;
             }
             while self.workers[&device].is_idle() && !self.do_chore(&device, time) {
+                if self.serve_ask(&device, time) {
+                    continue;
+                }
                 if starts == self.setup.policy.starts_per_turn {
                     self.more = Some(time.now);
                     return;
@@ -401,6 +405,7 @@ impl State {
             net: need.net.clone(),
             source_sha256: job.source_sha256.clone(),
             jobs: vec![id],
+            ask: None,
             started: time.now,
             progressed: time.now,
             done: 0,

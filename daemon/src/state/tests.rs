@@ -1,5 +1,6 @@
 //! The policy, rule by rule.
 
+mod clicks;
 mod ends;
 mod life;
 mod nets;

@@ -173,6 +173,7 @@ impl State {
     fn doing(&self, run: &super::Run) -> String {
         match run.jobs.first().and_then(|id| self.jobs.get(id)) {
             Some(job) => format!("{} of `{}` (job {})", run.stage, job.name, job.id),
+            None if run.ask.is_some() => "looking at a picture that somebody points at".to_owned(),
             None => format!("stopping {}", run.stage),
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use meshkiln_protocol::job::JobId;
 
-use super::{Doing, Run, State, Stored, Time, policy::Policy, view::UsualTimes};
+use super::{Doing, Run, State, Stored, Time, calls::stopping, policy::Policy, view::UsualTimes};
 use crate::{
     catalogue::NetId,
     main_loop::{Device, Effect, WorkerEnd, WorkerId},
@@ -223,6 +223,17 @@ impl State {
                     self.run_done(run, outputs, elapsed_ms, time, stored);
                 }
             }
+            Report::Answered { run, looked, elapsed_ms, working_bytes, memory } => {
+                if self.set_idle(&device, run, time.now) {
+                    self.works(&device, Canary::NetStage);
+                    self.residency.idle_reading(&device, memory);
+                    // A click takes next to nothing, and should not wait for the disk.
+                    if looked.embedded {
+                        self.measure_run(&device, run, elapsed_ms, working_bytes, time.now);
+                    }
+                    self.answered_ask(run, looked, time);
+                }
+            }
             Report::Failed { run, failure } => {
                 if self.set_idle(&device, run, time.now) {
                     self.ended_badly(&device, run, &failure, time, stored);
@@ -249,6 +260,7 @@ impl State {
     /// Whatever is due by now.
     pub(super) fn expire(&mut self, time: Time, stored: &dyn Stored) {
         self.expire_yield(time);
+        self.expire_sessions(time);
         self.wake_delayed(time, stored);
         for device in self.workers.keys().cloned().collect::<Vec<_>>() {
             self.expire_worker(&device, time, stored);
@@ -291,6 +303,7 @@ impl State {
             }
             self.forget_places(id);
         }
+        self.end_asks(&stopping());
         self.runs.clear();
         self.in_flight.clear();
         for worker in self.workers.values_mut() {
@@ -414,6 +427,9 @@ impl State {
         match run.and_then(|run| self.end_run(run)) {
             Some(run) => {
                 self.crashed(&run.jobs, run.stage, &how, time, stored);
+                if let Some(ask) = run.ask {
+                    self.ask_lost(ask, &how);
+                }
                 self.spawn_unless_held(device, time.now);
             }
             None if phase.is_at_fault() => self.spawn_unless_held(device, time.now),
@@ -478,7 +494,10 @@ impl State {
             return self.run_failed(run, device, failure, time, stored);
         }
         self.device_failed(device, &failure.message, canary, time);
-        let Some(run) = self.end_run(run) else { return };
+        let Some(mut run) = self.end_run(run) else { return };
+        if let Some(ask) = run.ask.take() {
+            self.ask_lost(ask, &failure.message);
+        }
         let Some(worker) = self.workers.get_mut(device) else { return };
         worker.faulted.extend(&run.jobs);
         if worker.faulted.len() > run.jobs.len().max(1) {

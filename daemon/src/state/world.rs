@@ -7,7 +7,7 @@
 //! go memory may stay behind, workers may die or fall silent.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,10 +23,13 @@ use super::{
 use crate::{
     catalogue::{Listed, Needed, NetId, NetRow},
     main_loop::{Call, CallId, Device, Effect, Event, WorkerEnd, WorkerId},
-    worker::frames::{self, Command, Failure, FailureKind, Report},
+    worker::frames::{self, Command, Failure, FailureKind, Looked, Report},
 };
 
 pub const GB: u64 = 1_000_000_000;
+
+/// No stage is called so.
+pub const ASK: &str = "ask";
 
 /// What is pretended about a net.
 #[derive(Debug, Clone)]
@@ -46,7 +49,10 @@ pub struct Card {
     /// By load.
     pub nets: BTreeMap<u64, (NetId, u64)>,
     pub leaked: u64,
+    /// An ask as a run of `ASK`.
     pub run: Option<frames::Run>,
+    /// Pictures, each by the load of the net that has looked at it.
+    pub seen: BTreeSet<(u64, String)>,
     /// A load or an unload goes on.
     pub task: bool,
     /// The next unload leaves so much behind.
@@ -137,9 +143,15 @@ impl World {
     }
 
     pub fn call(&mut self, call: Call) {
+        self.asked(call);
+    }
+
+    /// The same, with the name under which the answer comes.
+    pub fn asked(&mut self, call: Call) -> CallId {
         let id = CallId(self.next_call);
         self.next_call += 1;
         self.handle(Event::Call { id, call });
+        id
     }
 
     /// Time passes: heartbeats each second, mail and ticks when they are due.
@@ -196,6 +208,13 @@ impl World {
         let memory = self.read(device);
         let report = match kind {
             Some(kind) => Report::Failed { run: run.run, failure: failure_of(kind) },
+            None if run.stage == ASK => Report::Answered {
+                run: run.run,
+                looked: self.look(device, &run),
+                elapsed_ms: 1000,
+                working_bytes: working,
+                memory,
+            },
             None => Report::Done {
                 run: run.run,
                 outputs: outputs_of(&run),
@@ -210,6 +229,15 @@ impl World {
             self.die(device, WorkerEnd::Exit(70));
         }
         true
+    }
+
+    /// A picture is seen as long as its net is there.
+    fn look(&mut self, device: &Device, run: &frames::Run) -> Looked {
+        let Some(card) = self.cards.get_mut(device) else { panic!("no device `{device}`") };
+        let load = card.nets.iter().find(|(_, (net, _))| run.nets.contains(&net.to_string())).map(|(load, _)| *load);
+        let picture = (load.expect("its net is loaded"), run.inputs["source"].clone());
+        let embedded = card.seen.insert(picture);
+        Looked { width: 300, height: 200, embedded, mask_width: 300, mask_height: 200, masks: Vec::new() }
     }
 
     /// The process is gone, and with it whatever it held.
@@ -261,6 +289,7 @@ impl World {
             | Report::Loaded { memory, .. }
             | Report::LoadFailed { memory, .. }
             | Report::Unloaded { memory, .. }
+            | Report::Answered { memory, .. }
             | Report::Done { memory, .. } => *memory,
             Report::Progress { .. } | Report::Failed { .. } => None,
         };
@@ -353,6 +382,15 @@ impl World {
                 if let Some(time) = self.run_time {
                     self.post(now + time, Mail::RunEnds(worker, id));
                 }
+            }
+            Command::Ask(ask) => {
+                let inputs = [("source".to_owned(), ask.source_sha256)].into();
+                let (stage, nets) = (ASK.to_owned(), vec![ask.net]);
+                let (engine, settings, inline) = (String::new(), BTreeMap::new(), BTreeMap::new());
+                self.obey(
+                    worker,
+                    Command::Run(frames::Run { run: ask.run, stage, engine, settings, inputs, inline, nets }),
+                );
             }
             Command::Load { load, net } => {
                 assert!(!is_busy, "a load beside something else");

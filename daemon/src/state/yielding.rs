@@ -109,6 +109,10 @@ impl State {
         worker.phase = Phase::Freeing { since: time.now };
         self.out.push(Effect::Kill { worker: worker.id });
         let Some(run) = self.end_run(run) else { return };
+        // Told why with those that wait.
+        if let Some(ask) = run.ask {
+            self.ask_lost(ask, "its device is given away");
+        }
         for id in run.jobs {
             self.requeue(id, None, time, stored);
             self.log(id, format!("{}: stopped and queued again: `{device}` is given away", run.stage));

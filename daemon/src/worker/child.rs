@@ -31,7 +31,7 @@ use meshkiln_models::{
 use super::{
     execute::Stages,
     fake::{self, Fake, FakeMemory},
-    frames::{Command, Failure, FailureKind, Output, Report, Run, read_frame, write_frame},
+    frames::{Ask, Command, Failure, FailureKind, Looked, Output, Report, Run, read_frame, write_frame},
     memory::{self, Gauge, Measuring},
     process,
     stored::Stored,
@@ -57,6 +57,9 @@ pub trait Runner: Send {
     /// Lets go of what this load brought, if it is there.
     fn unload(&mut self, load: u64, net: &str);
 
+    /// What is seen in a picture.
+    fn ask(&mut self, asking: &Asking) -> Result<Looked, Failure>;
+
     /// Lets go of whatever is only kept to be quicker.
     fn trim(&mut self);
 
@@ -73,6 +76,13 @@ const EXIT_DEVICE_FAULT: i32 = 70;
 pub struct Running<'a> {
     pub run: &'a Run,
     pub stage: &'static Stage,
+    pub cancel: CancelToken,
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// One ask, and its ties to the outside.
+pub struct Asking<'a> {
+    pub ask: &'a Ask,
     pub cancel: CancelToken,
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
@@ -153,6 +163,15 @@ fn obey(waiting: &SyncSender<Work>, pipe: &Pipe, tokens: &Tokens) -> io::Result<
                     tokens.remove(id);
                 }
             }
+            Command::Ask(ask) => {
+                let id = ask.run;
+                tokens.add(id);
+                if let Err(TrySendError::Full(_)) = waiting.try_send(Work::Ask(ask)) {
+                    let message = format!("{WAITING_RUNS} runs are waiting already");
+                    pipe.send(&Report::Failed { run: id, failure: internal(message) });
+                    tokens.remove(id);
+                }
+            }
             Command::Load { load, net } => {
                 if let Err(TrySendError::Full(_)) = waiting.try_send(Work::Load { load, net }) {
                     let failure = internal(format!("{WAITING_RUNS} runs are waiting already"));
@@ -173,6 +192,7 @@ fn obey(waiting: &SyncSender<Work>, pipe: &Pipe, tokens: &Tokens) -> io::Result<
 
 enum Work {
     Run(Run),
+    Ask(Ask),
     Load { load: u64, net: String },
     Unload { load: u64, net: String },
     Trim,
@@ -190,6 +210,11 @@ fn run_stages(runner: &mut dyn Runner, work: Receiver<Work>, pipe: &Pipe, tokens
                 runner.unload(load, &net);
                 process::give_memory_back();
                 pipe.send(&Report::Unloaded { load, memory: pipe.gauge.read() });
+            }
+            Work::Ask(ask) => {
+                let report = ask_one(runner, &ask, pipe, tokens.token(ask.run));
+                tokens.remove(ask.run);
+                pipe.send_last(&report);
             }
             Work::Run(run) => {
                 let report = run_one(runner, &run, pipe, tokens.token(run.run));
@@ -262,6 +287,29 @@ fn run_one(runner: &mut dyn Runner, run: &Run, pipe: &Pipe, cancel: CancelToken)
             memory: pipe.gauge.read(),
         },
         Err(failure) => Report::Failed { run: run.run, failure },
+    }
+}
+
+fn ask_one(runner: &mut dyn Runner, ask: &Ask, pipe: &Pipe, cancel: CancelToken) -> Report {
+    let started = Instant::now();
+    let measuring = Measuring::begin(&*pipe.gauge);
+    let throttle = Throttle::new(ask.run, pipe);
+    let progress = |progress| throttle.progress(progress);
+    let asking = Asking { ask, cancel, progress: &progress };
+    let result = catch_unwind(AssertUnwindSafe(|| runner.ask(&asking))).unwrap_or_else(|panic| {
+        let message = format!("looking at a picture panicked: {}", panic_text(&*panic));
+        Err(Failure { kind: FailureKind::Panicked, ..internal(message) })
+    });
+    throttle.flush();
+    match result {
+        Ok(looked) => Report::Answered {
+            run: ask.run,
+            looked,
+            elapsed_ms: millis(started),
+            working_bytes: measuring.end().peak_bytes,
+            memory: pipe.gauge.read(),
+        },
+        Err(failure) => Report::Failed { run: ask.run, failure },
     }
 }
 

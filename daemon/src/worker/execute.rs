@@ -8,13 +8,15 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use meshkiln_models::{
     StageError, StageErrorKind,
-    cx::StageCx,
+    cx::{Progress, StageCx},
+    nets::{Nets, sam::Sam},
     slot::{Asset, Slot, Value},
 };
 
 use super::{
-    child::{Runner, Running, internal},
-    frames::{Failure, FailureKind, Output, Run},
+    child::{Asking, Runner, Running, internal},
+    frames::{Failure, FailureKind, Looked, Output, Run},
+    looks::{Looks, Picture},
     nets::{NetStore, WarmNets},
 };
 use crate::{
@@ -30,11 +32,12 @@ pub struct Stages {
     kept: Kept,
     store: Box<dyn NetStore>,
     nets: WarmNets,
+    looks: Looks,
 }
 
 impl Stages {
     pub fn new(blobs: BlobStore, store: Box<dyn NetStore>) -> Self {
-        Self { blobs, kept: Kept::new(KEPT_BYTES), store, nets: WarmNets::default() }
+        Self { blobs, kept: Kept::new(KEPT_BYTES), store, nets: WarmNets::default(), looks: Looks::default() }
     }
 
     fn load_inputs(&mut self, run: &Run) -> Result<Asset, Failure> {
@@ -103,6 +106,19 @@ impl Runner for Stages {
 
     fn unload(&mut self, load: u64, net: &str) {
         self.nets.unload(load, net);
+        self.looks.forget(net);
+    }
+
+    fn ask(&mut self, Asking { ask, cancel, progress }: &Asking) -> Result<Looked, Failure> {
+        let given = self.nets.given(std::slice::from_ref(&ask.net), &*self.store);
+        let net = given.net(&ask.net, None).map_err(failure)?;
+        let net = net.get::<Sam>().ok_or_else(|| internal(format!("net `{}` takes no clicks", ask.net)))?;
+        let picture = Picture { blobs: &self.blobs, digest: digest(&ask.source_sha256)? };
+        let step = |done, total| {
+            progress(Progress { done, total });
+            if cancel.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
+        };
+        self.looks.ask((&ask.net, &net), &picture, ask.prompt.as_ref(), &step)
     }
 
     fn trim(&mut self) {

@@ -59,9 +59,9 @@ use meshkiln_models::{
 use serde_json::json;
 
 use super::{
-    child::{Pipe, Runner, Running, internal},
+    child::{Asking, Pipe, Runner, Running, internal},
     execute::{digest, read_input, slot, write_outputs},
-    frames::{Failure, FailureKind, Output, Report},
+    frames::{Failure, FailureKind, Looked, Output, Report},
 };
 use crate::store::blobs::BlobStore;
 pub use nets::{FakeMemory, catalogue};
@@ -235,6 +235,11 @@ impl Runner for Fake {
 
     fn unload(&mut self, load: u64, _: &str) {
         self.pretended.unload(load);
+    }
+
+    fn ask(&mut self, _: &Asking) -> Result<Looked, Failure> {
+        let (message, hint) = ("the device `fake` has no eyes".to_owned(), "start the daemon on another".to_owned());
+        Err(Failure { kind: FailureKind::Unsupported, message, hint })
     }
 
     fn trim(&mut self) {

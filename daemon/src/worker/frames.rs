@@ -10,7 +10,10 @@ use std::{
 };
 
 use meshkiln_models::stage::Settings;
-use meshkiln_protocol::net::DeviceMemory;
+use meshkiln_protocol::{
+    cutout::{CutoutFrame, CutoutMask, CutoutPoint},
+    net::DeviceMemory,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
@@ -36,6 +39,8 @@ pub enum Command {
         load: u64,
         net: String,
     },
+    /// Look at a picture with a net, and say what a prompt means on it. Answered with `Answered` or `Failed`.
+    Ask(Ask),
     /// Nothing to do for a while: give memory back.
     Trim,
     /// Finish nothing, leave with exit code 0.
@@ -57,6 +62,40 @@ pub struct Run {
     /// Nets the engine needs; all of them have been loaded.
     #[serde(default)]
     pub nets: Vec<String>,
+}
+
+/// What is seen in a picture, for a client that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Numbered with the runs.
+    pub run: u64,
+    /// It has been loaded.
+    pub net: String,
+    /// The picture as the user has it, as a blob.
+    pub source_sha256: String,
+    /// `None`: it is only looked at.
+    pub prompt: Option<Prompt>,
+}
+
+/// Places in pixels of the picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    pub points: Vec<CutoutPoint>,
+    pub frame: Option<CutoutFrame>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Of the picture, upright, in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// It had not been seen before, or that had been forgotten.
+    pub embedded: bool,
+    /// Of the masks.
+    pub mask_width: u32,
+    pub mask_height: u32,
+    /// Best first.
+    pub masks: Vec<CutoutMask>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,6 +153,15 @@ pub enum Report {
         #[serde(default)]
         memory: Option<DeviceMemory>,
     },
+    /// To an `Ask`.
+    Answered {
+        run: u64,
+        looked: Looked,
+        elapsed_ms: u64,
+        working_bytes: u64,
+        memory: Option<DeviceMemory>,
+    },
+    /// A run or an ask.
     Failed {
         run: u64,
         failure: Failure,

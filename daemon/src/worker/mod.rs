@@ -9,6 +9,7 @@ pub mod child;
 mod execute;
 pub mod fake;
 pub mod frames;
+mod looks;
 pub mod memory;
 pub mod nets;
 pub mod process;

@@ -222,6 +222,11 @@ impl FakeQueue {
                 message: format!("there is no net `{net}`"),
                 hint: "`meshkiln nets` lists them".into(),
             }),
+            Call::OpenCutout { .. } | Call::Click { .. } | Call::CloseCutout(_) => Answer::Refused(Refusal {
+                kind: ErrorKind::NotFound,
+                message: "there is no open picture".into(),
+                hint: "open it again with `cutout.open`".into(),
+            }),
             Call::Yield { .. } | Call::TakeBack => Answer::Done,
             Call::Shutdown { .. } => {
                 self.shutdowns.fetch_add(1, Ordering::SeqCst);

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use ::image::RgbaImage;
 
+use super::plane::Plane;
 use crate::error::StageError;
 
 /// RGB when every pixel is opaque, RGBA otherwise.
@@ -17,8 +18,27 @@ pub fn encode_rgba(image: &RgbaImage) -> Result<Vec<u8>, StageError> {
     }
 }
 
+/// Black and white, a bit a pixel.
+pub fn encode_mask(mask: &Plane<bool>) -> Result<Vec<u8>, StageError> {
+    let bits = |pixels: &[bool]| pixels.iter().enumerate().fold(0, |byte, (i, set)| byte | u8::from(*set) << (7 - i));
+    let rows = (0..mask.height).flat_map(|y| mask.row(y).chunks(8).map(bits));
+    let data: Vec<u8> = rows.collect();
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, mask.width as u32, mask.height as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header().map_err(failed)?;
+    writer.write_image_data(&data).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    Ok(bytes)
+}
+
+fn failed(error: png::EncodingError) -> StageError {
+    StageError::internal(format!("cannot encode PNG: {error}"))
+}
+
 fn encode(width: u32, height: u32, color: png::ColorType, data: &[u8]) -> Result<Vec<u8>, StageError> {
-    let failed = |e: png::EncodingError| StageError::internal(format!("cannot encode PNG: {e}"));
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(color);
@@ -46,6 +66,15 @@ pub fn decode_rgba(bytes: &[u8]) -> Result<RgbaImage, StageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mask_is_black_and_white() {
+        let mask = Plane::from_fn(19, 3, |x, y| (x * 5 + y) % 3 == 0);
+        let read = ::image::load_from_memory(&encode_mask(&mask).unwrap()).unwrap().to_luma8();
+        assert_eq!(read.dimensions(), (19, 3));
+        let expected = |set: &bool| if *set { 255 } else { 0 };
+        assert!(read.into_raw().into_iter().eq(mask.data.iter().map(expected)));
+    }
 
     #[test]
     fn pixels_survive_with_and_without_alpha() {

@@ -36,8 +36,8 @@ pub fn load(id: &str, root: &Path, compute: &Compute) -> Result<NetHandle, Stage
 fn load_own(own: &Own, compute: &Compute) -> Result<NetHandle, StageError> {
     let ready = own.ready().ok_or_else(|| not_as_read(&own.id))?;
     let loaded = match &own.kind {
-        Kind::TripoSr => {
-            let loader = Loader::find(own.kind_id()).ok_or_else(|| StageError::internal("no loader of TripoSR"))?;
+        Kind::BuiltIn { net: id, .. } => {
+            let loader = Loader::find(id).ok_or_else(|| StageError::internal(format!("no loader of `{id}`")))?;
             from_files(loader, ready.config.as_deref(), &ready.weights, compute)
         }
         #[cfg(feature = "torchscript")]

@@ -45,6 +45,10 @@ pub trait Net: Any + Send + Sync + Sized {
 
 /// Every network there is an engine for.
 pub static LOADERS: &[Loader] = &[
+    Loader::of::<sam::Sam>("mobile-sam"),
+    Loader::of::<sam::Sam>("sam-vit-b"),
+    Loader::of::<sam::Sam>("sam-vit-l"),
+    Loader::of::<sam::Sam>("sam-vit-h"),
     Loader::of::<triposr::TripoSr>("triposr"),
     Loader::of::<upscale::Upscaler>("realesrgan-x4plus"),
     Loader::of::<upscale::Upscaler>("realesrgan-x4plus-anime"),

@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 
 use super::{AUTO, RecipeError, Step, find_stage};
-use crate::stage::{Engine, NET, Stage};
+use crate::stage::{Engine, NET, ParamKind, Stage};
 
 /// What is known of networks where a recipe is planned.
 pub trait Networks {
@@ -37,7 +37,8 @@ impl<F: Fn(&str) -> bool> Networks for F {
     ) -> Result<&'static Engine, RecipeError> {
         let takers = || stage.engines.iter().filter(|engine| engine.takes_nets());
         let own = takers().find(|engine| engine.net == Some(net));
-        wanted.or(own).or(takers().next()).ok_or_else(|| none(stage))
+        let others = takers().find(|engine| engine.takes_only_own());
+        wanted.or(own).or(others).or(takers().next()).ok_or_else(|| none(stage))
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn choose_engine(step: &Step, nets: &dyn Networks) -> Result<&'static
         let is_ready = |engine: &&Engine| !engine.takes_only_own() && engine.net.is_none_or(|net| nets.is_here(net));
         return match named {
             Some(net) => nets.engine(net, stage, None),
-            None => stage.engines.iter().find(is_ready).ok_or_else(|| none(stage)),
+            None => candidates(step, stage).find(|engine| is_ready(engine)).ok_or_else(|| none_for(step, stage)),
         };
     }
     let engine = stage.engine(&step.engine).ok_or_else(|| none(stage))?;
@@ -71,6 +72,32 @@ pub(super) fn choose_engine(step: &Step, nets: &dyn Networks) -> Result<&'static
             })
         }
         _ => Ok(engine),
+    }
+}
+
+/// Engines that `auto` chooses from: those that read what was written for them, as points on a picture.
+pub(super) fn candidates<'a>(step: &'a Step, stage: &'static Stage) -> impl Iterator<Item = &'static Engine> + 'a {
+    let has = |engine: &Engine, id: &str| stage.params_of(engine).any(|param| param.id == id);
+    stage.engines.iter().filter(move |engine| texts(step, stage).all(|id| has(engine, id)))
+}
+
+/// Texts that are not empty, by the id of their parameter.
+fn texts<'a>(step: &'a Step, stage: &'static Stage) -> impl Iterator<Item = &'a str> + 'a {
+    let params = move || stage.params.iter().chain(stage.engines.iter().flat_map(|engine| engine.params));
+    let is_text = move |id: &str| params().any(|p| p.id == id && matches!(p.kind, ParamKind::Text { .. }));
+    let written = step.given.iter().filter(|(_, value)| value.as_str().is_some_and(|text| !text.is_empty()));
+    written.map(|(id, _)| id.as_str()).filter(move |id| is_text(id))
+}
+
+fn none_for(step: &Step, stage: &'static Stage) -> RecipeError {
+    let nets: Vec<&str> = candidates(step, stage).filter_map(|engine| engine.net).collect();
+    match texts(step, stage).next() {
+        Some(text) => RecipeError {
+            message: format!("no engine of `{}` that reads `{text}` can run here", stage.id),
+            hint: format!("fetch the weights of one of their networks with `meshkiln pull`: {}", nets.join(", ")),
+            at: None,
+        },
+        None => none(stage),
     }
 }
 
@@ -111,6 +138,23 @@ mod tests {
         assert_eq!((&step.settings["net"], step.own_net()), (&json!("triposr"), None));
         let inflated = plan(&["reconstruct.engine=inflate", "reconstruct.net=tune"], true).unwrap();
         assert!(inflated.steps.iter().all(|step| step.own_net().is_none()), "an engine without nets was given one");
+    }
+
+    #[test]
+    fn points_on_a_picture_decide_on_an_engine_that_reads_them() {
+        let cutout = |set: &[&str], has: &[&str]| {
+            let mut recipe = Recipe::built_in("draft").unwrap();
+            set.iter().for_each(|assignment| recipe.set_text(assignment).unwrap());
+            let plan = recipe.plan(&|net| has.contains(&net)).map_err(|e| format!("{e}; {}", e.hint))?;
+            let step = plan.steps.iter().find(|step| step.stage == "cutout").unwrap().clone();
+            Ok::<_, String>((step.engine, step.missed))
+        };
+        assert_eq!(cutout(&["cutout.points="], &["sam-vit-b"]).unwrap().0, "classic");
+        let points = ["cutout.points=0.4,0.5 -0.1,0.1"];
+        assert_eq!(cutout(&points, &["sam-vit-b"]), Ok(("sam-vit-b", vec!["mobile-sam"])));
+        assert_eq!(cutout(&[points[0], "cutout.engine=classic"], &[]).unwrap().0, "classic");
+        let none = cutout(&points, &[]).unwrap_err();
+        assert!(none.contains("reads `points`") && none.contains("mobile-sam, sam-vit-b"), "{none}");
     }
 
     #[test]

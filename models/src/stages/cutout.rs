@@ -3,6 +3,9 @@
 //! In: the picture. Out: the same picture with the object's alpha, straight, and
 //! the object's own colours under and beyond its edge; or `no clear object`.
 
+pub mod clicks;
+pub mod sam;
+
 use ::image::RgbaImage;
 
 use crate::{
@@ -41,6 +44,10 @@ pub const STAGE: Stage = Stage {
                 kind: ParamKind::Int { default: 320, min: 128, max: 1024 },
             }],
         },
+        sam::engine::<0>("MobileSAM: what is pointed at, or what stands out; small and quick."),
+        sam::engine::<1>("Segment Anything, ViT-B: what is pointed at, or what stands out."),
+        sam::engine::<2>("Segment Anything, ViT-L: what is pointed at, or what stands out; slower, finer."),
+        sam::engine::<3>("Segment Anything, ViT-H: what is pointed at, or what stands out; slowest, finest."),
         Engine {
             id: torchscript::ENGINE,
             doc: "A TorchScript module of your own that says how opaque the picture is where.",
@@ -82,6 +89,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
         given_alpha::cleaned(&image)
     } else if cx.engine == torchscript::ENGINE {
         by_module(cx, asset)?
+    } else if sam::IDS.contains(&cx.engine) {
+        sam::alpha(cx, &image)?
     } else {
         classic(cx, &image)?
     };

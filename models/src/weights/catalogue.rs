@@ -6,6 +6,7 @@
 
 mod cutouts;
 mod depths;
+mod sams;
 mod shapes;
 mod upscalers;
 
@@ -142,6 +143,10 @@ impl Need {
 /// Every network that can be loaded.
 pub static NETS: &[&Net] = &[
     &shapes::TRIPOSR,
+    &sams::MOBILE_SAM,
+    &sams::SAM_VIT_B,
+    &sams::SAM_VIT_L,
+    &sams::SAM_VIT_H,
     &upscalers::X4PLUS,
     &upscalers::X4PLUS_ANIME,
     &upscalers::X2PLUS,

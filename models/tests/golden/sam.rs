@@ -85,9 +85,8 @@ fn note(fixture: &Fixture, seen: &RefCell<HashMap<String, Vec<f32>>>, name: &str
 
 /// The mask of the highest predicted quality. Where its logit is nearly 0 either answer is right.
 fn mask(fixture: &Fixture, name: &str, embedding: &Embedding, masks: &Masks) -> Vec<f32> {
-    let best = (0..masks.iou.len()).max_by(|a, b| masks.iou[*a].total_cmp(&masks.iou[*b])).expect("a mask");
     let fit = embedding.fit;
-    let logits = fit.enlarged(&masks.logits[best], masks.side, fit.width, fit.height);
+    let logits = fit.enlarged(&masks.logits[masks.best()], masks.side, fit.width, fit.height);
     let (_, golden) = fixture.golden(&format!("{name}.mask"));
     let doubt = fixture.outputs[&format!("{name}.low_res")].atol as f32;
     let in_doubt = logits.data.iter().filter(|logit| logit.abs() <= doubt).count();

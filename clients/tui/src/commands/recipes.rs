@@ -69,6 +69,7 @@ fn params(params: &[ParamInfo]) -> Outcome {
             ParamKindInfo::Float { min, max } => format!("{min} to {max}"),
             ParamKindInfo::Flag => "true or false".to_owned(),
             ParamKindInfo::Choice { options } => options.join(", "),
+            ParamKindInfo::Text { form } => form.clone(),
         };
         let unit = if param.unit.is_empty() { String::new() } else { format!(" {}", param.unit) };
         show::line(format!("      {} = {}{unit} ({range}): {}", param.id, param.default, param.doc))

@@ -318,6 +318,7 @@ fn param_field(stage: &str, param: &ParamInfo, value: &Json) -> Field {
         ParamKindInfo::Float { min, max } => Kind::Number { range: format!("{min} to {max}") },
         ParamKindInfo::Flag => Kind::Flag,
         ParamKindInfo::Choice { options } => Kind::Choice(options.clone()),
+        ParamKindInfo::Text { .. } => Kind::Text,
     };
     let (group, id) = (stage.to_owned(), param.id.clone());
     Field { group, id, doc: param.doc.clone(), unit: param.unit.clone(), kind, value: word(value) }

@@ -9,6 +9,7 @@ use candle_core::Tensor;
 use super::{
     config::DecoderConfig,
     neck::{EPS_2D, normed},
+    prompt::Prompt,
     two_way::TwoWay,
 };
 use crate::{
@@ -55,6 +56,21 @@ pub enum Wanted {
     One,
     /// Three, for a single point.
     Three,
+}
+
+impl Wanted {
+    /// What suits a prompt: one point may mean a part or the whole.
+    pub fn of(prompt: &Prompt) -> Wanted {
+        let is_sure = prompt.frame.is_some() || prompt.mask.is_some() || prompt.points.len() > 1;
+        if is_sure { Wanted::One } else { Wanted::Three }
+    }
+}
+
+impl Masks {
+    /// The one with the highest expected quality.
+    pub fn best(&self) -> usize {
+        (0..self.iou.len()).max_by(|a, b| self.iou[*a].total_cmp(&self.iou[*b])).unwrap_or(0)
+    }
 }
 
 /// Three linear layers with ReLU between them.

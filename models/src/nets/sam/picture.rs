@@ -3,7 +3,7 @@
 //! Reference: facebookresearch/segment-anything, `utils/transforms.py` (`ResizeLongestSide`) and
 //! `modeling/sam.py` (`preprocess`, `postprocess_masks`) @ dca509f.
 
-use ::image::RgbImage;
+use ::image::{RgbImage, RgbaImage};
 use rayon::prelude::*;
 
 use super::prompt::{Frame, Point};
@@ -101,6 +101,13 @@ impl Fit {
         );
         Plane { width, height, data }
     }
+}
+
+/// Without alpha: whatever lies under transparent pixels.
+pub fn colours(image: &RgbaImage) -> RgbImage {
+    let pixels = image.as_raw().as_chunks::<4>().0;
+    let rgb: Vec<u8> = pixels.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+    RgbImage::from_raw(image.width(), image.height(), rgb).unwrap_or_default()
 }
 
 #[derive(Debug, Clone, Copy)]

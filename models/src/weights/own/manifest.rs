@@ -11,9 +11,13 @@ use toml::{
 };
 
 use super::{Kind, MANIFEST, Own, Problem, signature};
-use crate::recipe::{RecipeError, expected, line_column, text_of, unknown};
+use crate::{
+    nets::torchscript,
+    recipe::{RecipeError, expected, line_column, text_of, unknown},
+    stage::{self, Engine},
+    weights::catalogue::{NETS, Net, Runs},
+};
 
-const KINDS: [&str; 2] = ["triposr", "torchscript"];
 const KEYS: [&str; 5] = ["kind", "doc", "license", "weights", "config"];
 const TORCHSCRIPT_KEYS: [&str; 7] = ["kind", "doc", "license", "weights", "stage", "input", "output"];
 /// Longest manifest, in bytes.
@@ -41,7 +45,7 @@ fn parse(id: &str, folder: &Path, text: &str) -> Result<Own, RecipeError> {
     })?;
     let table = table.get_ref();
     let kind = required(table, "kind", "say what runs it: kind = \"triposr\", or kind = \"torchscript\"")?;
-    let kind_name = one_of("kind", kind, &KINDS).map_err(|e| e.or_at(place(kind.span().start)))?;
+    let kind_name = one_of("kind", kind, &kinds()).map_err(|e| e.or_at(place(kind.span().start)))?;
     let keys: &[&str] = if kind_name == "torchscript" { &TORCHSCRIPT_KEYS } else { &KEYS };
     check_keys(table, keys, &place)?;
 
@@ -64,7 +68,11 @@ fn parse(id: &str, folder: &Path, text: &str) -> Result<Own, RecipeError> {
     })?;
     let (kind, config) = match kind_name {
         "torchscript" => (Kind::TorchScript(signature::parse(table, &place)?), None),
-        _ => (Kind::TripoSr, file("config", &["config.yaml"])?),
+        net => {
+            let runs = open_nets().find_map(|(id, runs)| (id == net).then_some(runs));
+            let runs = runs.ok_or_else(|| unknown("kind", net, kinds()))?;
+            (Kind::BuiltIn { net, runs }, file("config", &["config.yaml"])?)
+        }
     };
     Ok(Own {
         id: id.to_owned(),
@@ -75,6 +83,20 @@ fn parse(id: &str, folder: &Path, text: &str) -> Result<Own, RecipeError> {
         weights,
         config,
     })
+}
+
+/// Networks of the catalogue whose engine runs others of their architecture too, and modules.
+fn kinds() -> Vec<&'static str> {
+    open_nets().map(|(id, _)| id).chain([torchscript::ENGINE]).collect()
+}
+
+fn open_nets() -> impl Iterator<Item = (&'static str, Runs)> {
+    let engine = |runs: &Runs| stage::find(runs.stage).and_then(|stage| stage.engine(runs.engine));
+    let open = move |net: &&'static Net| {
+        let runs = *net.engines.first()?;
+        engine(&runs).is_some_and(Engine::takes_nets).then_some((net.id, runs))
+    };
+    NETS.iter().filter_map(open)
 }
 
 /// A name that stays below the folder, of a file that is there. A link is the user's own and is followed.

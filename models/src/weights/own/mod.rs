@@ -2,7 +2,7 @@
 //! `net.toml`, and the files it names.
 //!
 //! ```toml
-//! kind = "triposr"               # what runs it: TripoSR with weights of one's own, say a fine-tune
+//! kind = "triposr"               # what runs it: a network of the catalogue, here with weights of one's own
 //! doc = "Our barrels."           # for lists
 //! license = "CC-BY-4.0"          # of the weights
 //! weights = "model.safetensors"  # or a checkpoint; `model.safetensors` or `model.ckpt` unless given
@@ -53,8 +53,11 @@ pub struct Own {
 /// What runs it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
-    /// The built-in network of this name with other weights.
-    TripoSr,
+    /// The network of the catalogue that is called so, with other weights.
+    BuiltIn {
+        net: &'static str,
+        runs: Runs,
+    },
     TorchScript(Signature),
 }
 
@@ -72,7 +75,7 @@ impl Own {
     /// As it is written in the manifest.
     pub fn kind_id(&self) -> &'static str {
         match self.kind {
-            Kind::TripoSr => "triposr",
+            Kind::BuiltIn { net, .. } => net,
             Kind::TorchScript(_) => "torchscript",
         }
     }
@@ -80,7 +83,7 @@ impl Own {
     /// The engine that runs it.
     pub fn runs(&self) -> Runs {
         match &self.kind {
-            Kind::TripoSr => Runs { stage: "reconstruct", engine: "triposr" },
+            Kind::BuiltIn { runs, .. } => *runs,
             Kind::TorchScript(signature) => Runs { stage: signature.stage, engine: "torchscript" },
         }
     }

@@ -111,7 +111,7 @@ impl Own {
     /// A pickle, which is converted before it is loaded.
     fn is_checkpoint(&self) -> bool {
         let extension = Path::new(&self.weights).extension();
-        matches!(self.kind, super::Kind::TripoSr) && extension.is_none_or(|extension| extension != "safetensors")
+        matches!(self.kind, super::Kind::BuiltIn { .. }) && extension.is_none_or(|extension| extension != "safetensors")
     }
 
     /// Never the name of a file of the user.

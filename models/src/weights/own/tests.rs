@@ -49,7 +49,13 @@ fn a_manifest_says_what_runs_the_net() {
                 license: Some(
                     "CC-BY-4.0",
                 ),
-                kind: TripoSr,
+                kind: BuiltIn {
+                    net: "triposr",
+                    runs: Runs {
+                        stage: "reconstruct",
+                        engine: "triposr",
+                    },
+                },
                 weights: "model.safetensors",
                 config: None,
             }"#]],
