@@ -141,6 +141,11 @@ impl Need {
 
 /// Every network that can be loaded.
 pub static NETS: &[&Net] = &[
+    &cutouts::BIREFNET,
+    &cutouts::ISNET,
+    &cutouts::U2NET,
+    &cutouts::U2NETP,
+    &cutouts::ISNET_ANIME,
     &shapes::TRIPOSR,
     &upscalers::X4PLUS,
     &upscalers::X4PLUS_ANIME,
