@@ -34,6 +34,11 @@ const GAP: usize = 40;
 const SHADOW_EVIDENCE: f32 = -6.0;
 /// Least evidence of what a plain background does not explain, in nats.
 const UNEXPLAINED_EVIDENCE: f32 = 2.0;
+/// What speaks for the object in narrow bays of it among many things, in nats: parts of the object
+/// that look like what is behind it, such as an iron hoop before a stone wall, are cut out as bays.
+const BAY_EVIDENCE: f32 = 2.0;
+/// A bay is narrower than twice this part of the side of a square as large as the object.
+const BAY: f32 = 18.0;
 /// Half the width of the band that is cut again at a larger size, in pixels of it.
 const BAND: usize = 3;
 /// Pixels further than this many times a plain background's reach from it are
@@ -97,8 +102,14 @@ pub fn segment(
     let mut model = None;
     for round in n_done..=ROUNDS {
         let Some(learnt) = learn(&full, &labels, border) else { return Ok(None) };
-        labels = cut_all(&full, &learnt, &|| poll(round + 1))?;
+        labels = cut_all(&full, &learnt, None, &|| poll(round + 1))?;
         model = Some(learnt);
+    }
+    if let (None, Some(model)) = (&border.surface, &model) {
+        let area = labels.data.iter().filter(|label| **label).count() as f32;
+        let closed = closed(&labels, ((area.sqrt() / BAY) as usize).min(width.max(height) / GAP));
+        let bays = Plane::from_fn(width, height, |x, y| closed.at(x, y) && !labels.at(x, y));
+        labels = cut_all(&full, model, Some(&bays), &|| poll(ROUNDS + 1))?;
     }
     Ok(model.map(|model| Segmentation { labels, model, ground: full.ground, price: price(lab, border) }))
 }
@@ -122,7 +133,7 @@ fn settle(
     let mut labels = beyond_barriers(&small);
     for round in 0..ROUNDS {
         let Some(model) = learn(&small, &labels, border) else { return Ok(None) };
-        let next = cut_all(&small, &model, &|| poll(round + 1))?;
+        let next = cut_all(&small, &model, None, &|| poll(round + 1))?;
         let n_changed = next.data.iter().zip(&labels.data).filter(|(a, b)| a != b).count();
         labels = next;
         if n_changed * 1000 < half_width * half_height {
@@ -149,9 +160,13 @@ fn beyond_barriers(level: &Level) -> Plane<bool> {
         barrier.at(x, y) * (-0.8 * (u * u + v * v)).exp()
     });
     let threshold = otsu(&central.data);
-    let gap = width.max(height) / GAP;
-    let closed = shrunk(&grown(&central.map(|value| value > threshold), gap), gap);
+    let closed = closed(&central.map(|value| value > threshold), width.max(height) / GAP);
     Plane::from_fn(width, height, |x, y| closed.at(x, y) && !level.fixed.at(x, y))
+}
+
+/// Also what lies in gaps up to twice `radius` wide.
+fn closed(mask: &Plane<bool>, radius: usize) -> Plane<bool> {
+    shrunk(&grown(mask, radius), radius)
 }
 
 /// Pixels within `radius` (a square) of a set one.
@@ -204,13 +219,20 @@ fn learn(level: &Level, labels: &Plane<bool>, border: &Border) -> Option<Model> 
     Model::learn(level.lab, &labels, &level.frame, border.surface.as_ref())
 }
 
-fn cut_all(level: &Level, model: &Model, poll: &dyn Fn() -> Result<(), StageError>) -> Result<Plane<bool>, StageError> {
+/// Cuts all of a level. In `bays` something speaks for the object.
+fn cut_all(
+    level: &Level,
+    model: &Model,
+    bays: Option<&Plane<bool>>,
+    poll: &dyn Fn() -> Result<(), StageError>,
+) -> Result<Plane<bool>, StageError> {
     let (width, height) = (level.lab.width, level.lab.height);
     let unexplained = if model.background_is_clean() { UNEXPLAINED_EVIDENCE } else { f32::NEG_INFINITY };
     let evidence = Plane::from_fn_parallel(width, height, |x, y| match level.fixed.at(x, y) {
         true => f32::NEG_INFINITY,
         false => weigh(level.ground.at(x, y), unexplained, || {
-            model.evidence(&level.lab.at(x, y), place(x, y, width, height))
+            let in_bay = bays.is_some_and(|bays| bays.at(x, y));
+            model.evidence(&level.lab.at(x, y), place(x, y, width, height)) + if in_bay { BAY_EVIDENCE } else { 0.0 }
         }),
     });
     cut(level.lab, &evidence, level.price, poll)

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{
     guided_filter::{Line, Options, apply, lines},
     mixing::Mixing,
-    plane::{Plane, Rgb},
+    plane::{Plane, Rgb, windowed},
 };
 
 /// Side of the squares that are worked on one by one, in pixels of the mask.
@@ -16,6 +16,10 @@ const TILE: usize = 48;
 const RADIUS: usize = 2;
 /// Variance of sRGB-encoded colour below which a window counts as flat.
 const EPSILON: f32 = 2e-4;
+/// Nearer to 0 and 1 than this a network has decided.
+const DECIDED: f32 = 0.03;
+/// Contrast that is given to blurred maps at most.
+const SHARPEST: f32 = 2.0;
 /// How far from the outline alpha may be between 0 and 1, in pixels of the mask.
 const REACH: i8 = 3;
 
@@ -23,12 +27,39 @@ const REACH: i8 = 3;
 /// the `mask`, which is no larger than the image. Away from the mask's outline
 /// alpha is 0 or 255.
 pub fn matte(image: &RgbaImage, rgb: &Plane<Rgb>, mask: &Plane<bool>) -> Plane<u8> {
-    let (width, height) = (image.width() as usize, image.height() as usize);
     let mixing = Mixing::along(rgb, mask);
     let inner = REACH.max(mixing.width + 1);
     let band = mixing.depth.map(|depth| depth != 0 && (-REACH..=inner).contains(&depth));
     let input = mask.map(|set| f32::from(u8::from(set)));
-    let source = Source { image, rgb, input, band, mixing };
+    filled(mask, &Source { image, rgb, input, band, mixing: Some(mixing), radius: RADIUS })
+}
+
+/// Alpha of `image`, 0 to 255, from what a network says of it: `soft`, 0 to 1, at the size of
+/// `rgb` and blurred over `blur` pixels of it. Where it is undecided alpha follows the picture's
+/// edges; the more it is blurred, the more it is sharpened before.
+///
+/// How much was measured on objects of known alpha before photos, from maps of 320 and of 1024
+/// pixels at half their sharpness: the mean error of undecided pixels goes from 0.125 to 0.033 and
+/// from 0.045 to 0.026. Mixed colours, as `matte` has them, do not help: a network's outline is not
+/// as near to the true one as theirs must be.
+pub fn refine(image: &RgbaImage, rgb: &Plane<Rgb>, soft: &Plane<f32>, blur: f32) -> Plane<u8> {
+    let sharpness = blur.clamp(1.0, SHARPEST);
+    let input = soft.map(|v| ((v - 0.5) * sharpness + 0.5).clamp(0.0, 1.0));
+    let mask = input.map(|v| v >= 0.5);
+    let radius = ((0.7 * blur).ceil() as usize).max(RADIUS);
+    let is_undecided = |v: f32| (DECIDED..=1.0 - DECIDED).contains(&v);
+    let (left, above) = (|x: usize| x.saturating_sub(1), |y: usize| y.saturating_sub(1));
+    let undecided = Plane::from_fn_parallel(mask.width, mask.height, |x, y| {
+        let here = mask.at(x, y);
+        u8::from(is_undecided(input.at(x, y)) || mask.at(left(x), y) != here || mask.at(x, above(y)) != here)
+    });
+    let band = windowed(&undecided, radius, u8::max).map(|v| v == 1);
+    filled(&mask, &Source { image, rgb, input, band, mixing: None, radius })
+}
+
+/// The mask away from the band, and alpha in it.
+fn filled(mask: &Plane<bool>, source: &Source) -> Plane<u8> {
+    let (width, height) = (source.image.width() as usize, source.image.height() as usize);
     let n_strips = mask.height.div_ceil(TILE);
     let strips: Vec<Vec<u8>> = (0..n_strips)
         .into_par_iter()
@@ -45,7 +76,7 @@ pub fn matte(image: &RgbaImage, rgb: &Plane<Rgb>, mask: &Plane<bool>) -> Plane<u
                     bottom: ((strip + 1) * TILE).min(mask.height),
                 };
                 if tile.touches(&source.band) {
-                    tile.fill(&mut out, top, &source);
+                    tile.fill(&mut out, top, source);
                 }
             }
             out
@@ -79,11 +110,13 @@ struct Source<'a> {
     image: &'a RgbaImage,
     /// The image at the mask's size.
     rgb: &'a Plane<Rgb>,
-    /// The mask, as 0 and 1.
+    /// What is filtered: the mask as 0 and 1, or a network's word.
     input: Plane<f32>,
     /// Where alpha may be between 0 and 1, at the mask's size.
     band: Plane<bool>,
-    mixing: Mixing,
+    mixing: Option<Mixing>,
+    /// Of the filter's windows, in pixels of the mask.
+    radius: usize,
 }
 
 /// A rectangle of the mask.
@@ -102,20 +135,20 @@ impl Tile {
     /// Writes alpha of the image's pixels under this tile that lie in the band.
     /// `out` starts at row `out_top` of the image.
     fn fill(&self, out: &mut [u8], out_top: usize, source: &Source) {
-        let Source { image, rgb, input, band, mixing } = source;
+        let Source { image, rgb, input, band, mixing, radius } = source;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (mask_width, mask_height) = (input.width, input.height);
-        let margin = 2 * RADIUS + 1;
+        let margin = 2 * radius + 1;
         let (x0, y0) = (self.left.saturating_sub(margin), self.top.saturating_sub(margin));
         let (x1, y1) = ((self.right + margin).min(mask_width), (self.bottom + margin).min(mask_height));
         let mut lines = lines(
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| rgb.at(x0 + x, y0 + y)),
             &Plane::from_fn(x1 - x0, y1 - y0, |x, y| input.at(x0 + x, y0 + y)),
-            &Options { radius: RADIUS, epsilon: EPSILON },
+            &Options { radius: *radius, epsilon: EPSILON },
         );
         for y in y0..y1 {
             for x in x0..x1 {
-                if let Some((line, trust)) = mixing.line(x, y) {
+                if let Some((line, trust)) = mixing.as_ref().and_then(|mixing| mixing.line(x, y)) {
                     let filtered = &mut lines.data[(y - y0) * (x1 - x0) + x - x0];
                     (0..4).for_each(|i| filtered[i] += trust * (line[i] - filtered[i]));
                 }

@@ -21,6 +21,7 @@ pub mod plane;
 // The object and its background: in order of use.
 pub mod barrier;
 pub mod border;
+pub mod classic;
 pub mod components;
 pub mod edge_color;
 pub mod given_alpha;

@@ -133,6 +133,28 @@ pub fn shrink_rgb(image: &RgbaImage, width: usize, height: usize) -> Plane<Rgb> 
     Plane { width, height, data }
 }
 
+/// Combines each pixel with those up to `radius` columns and rows away.
+pub fn windowed(plane: &Plane<u8>, radius: usize, combine: impl Fn(u8, u8) -> u8 + Sync) -> Plane<u8> {
+    let (width, height) = (plane.width, plane.height);
+    let mut across = vec![0u8; width * height];
+    across.par_chunks_exact_mut(width).zip(plane.data.par_chunks_exact(width)).for_each(|(out, row)| {
+        out.copy_from_slice(row);
+        for k in 1..=radius.min(width - 1) {
+            out[k..].iter_mut().zip(&row[..width - k]).for_each(|(o, v)| *o = combine(*o, *v));
+            out[..width - k].iter_mut().zip(&row[k..]).for_each(|(o, v)| *o = combine(*o, *v));
+        }
+    });
+    let mut data = vec![0u8; width * height];
+    data.par_chunks_exact_mut(width).enumerate().for_each(|(y, out)| {
+        let rows = y.saturating_sub(radius)..(y + radius + 1).min(height);
+        out.copy_from_slice(&across[y * width..(y + 1) * width]);
+        for row in rows {
+            out.iter_mut().zip(&across[row * width..(row + 1) * width]).for_each(|(o, v)| *o = combine(*o, *v));
+        }
+    });
+    Plane { width, height, data }
+}
+
 /// Averages over the area under each of `width` x `height` pixels, no more than
 /// the plane has.
 pub fn shrink(plane: &Plane<[f32; 3]>, width: usize, height: usize) -> Plane<[f32; 3]> {

@@ -58,7 +58,7 @@ impl Srgb {
 }
 
 /// The encoded value, 0..=1, of linear light 0..=1.
-fn encoded(v: f64) -> f64 {
+pub fn encoded(v: f64) -> f64 {
     if v <= 0.0031308 { v * 12.92 } else { 1.055 * v.powf(1.0 / 2.4) - 0.055 }
 }
 

@@ -10,7 +10,8 @@
 //! Texture coordinates go unless asked for: what is welded here is unwrapped
 //! later. Asked for, they and the normals stay at every corner that survives,
 //! so that a mesh that needs nothing passes bit by bit; where holes were filled
-//! no layout covers the new faces, and all of it goes.
+//! no layout covers the new faces, and all of it goes. Colours of vertices always stay:
+//! of welded ones the mean, and new ones take their neighbours'.
 
 mod attributes;
 mod faces;
@@ -27,7 +28,7 @@ use glam::Vec3;
 
 use self::{attributes::Corners, faces::Soup, holes::Limits};
 use super::{
-    Mesh,
+    Mesh, colors,
     normals::smooth_normals,
     surface::{Separated, Surface, separate},
     topology::topology,
@@ -157,6 +158,7 @@ pub fn clean_with(mesh: &Mesh, options: &CleanOptions) -> Result<(Mesh, CleanRep
     let is_open = surface.links.iter().flatten().any(Option::is_none);
     report.n_split = separated.len() - positions.len();
     let mut corners = Corners { origin, turned, weld, vertex_from, face_from };
+    let colors = attributes::colors_of(mesh, &corners);
     let mut solid = Mesh { positions: separated, triangles, front: mesh.front, ..Mesh::default() };
 
     let limits =
@@ -171,6 +173,9 @@ pub fn clean_with(mesh: &Mesh, options: &CleanOptions) -> Result<(Mesh, CleanRep
         report.n_turned += now.iter().filter(|&&t| t).count();
         solid.triangles = surface.faces;
         corners.origin.clear();
+    }
+    if let Some(known) = colors {
+        solid.colors = colors::completed(known, solid.positions.len(), &solid.triangles);
     }
     if options.smooth > 0 {
         smooth::taubin(&mut solid, options.smooth);
@@ -213,14 +218,14 @@ fn with_fresh_normals(mut mesh: Mesh) -> Mesh {
     for &v in mesh.triangles.iter().flatten() {
         index[v as usize] = 0;
     }
-    let mut kept = Vec::with_capacity(mesh.positions.len());
-    for (i, &position) in index.iter_mut().zip(&mesh.positions) {
-        if *i == 0 {
-            *i = kept.len() as u32;
-            kept.push(position);
-        }
+    let used: Vec<bool> = index.iter().map(|i| *i == 0).collect();
+    let mut n_kept = 0;
+    for i in index.iter_mut().filter(|i| **i == 0) {
+        *i = n_kept;
+        n_kept += 1;
     }
-    mesh.positions = kept;
+    mesh.positions = faces::keep(&mesh.positions, &used);
+    mesh.colors = faces::keep(&mesh.colors, &used);
     for v in mesh.triangles.iter_mut().flatten() {
         *v = index[*v as usize];
     }

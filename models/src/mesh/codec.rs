@@ -51,6 +51,9 @@ impl Mesh {
         if !self.uvs.is_empty() {
             out.add(name("uvs"), vec![self.uvs.len(), 2], self.uvs.iter().flat_map(|v| v.to_array()));
         }
+        if !self.colors.is_empty() {
+            out.add(name("vertex_colors"), vec![self.colors.len(), 3], self.colors.iter().flat_map(|v| v.to_array()));
+        }
         if let Some(front) = self.front {
             out.add(name("front"), vec![3], [front.metres_per_pixel, front.origin.x, front.origin.y]);
         }
@@ -62,6 +65,7 @@ impl Mesh {
             positions: floats(file, &name("positions"))?.into_iter().map(Vec3::from_array).collect(),
             normals: optional(file, &name("normals"), floats)?.into_iter().map(Vec3::from_array).collect(),
             uvs: optional(file, &name("uvs"), floats)?.into_iter().map(Vec2::from_array).collect(),
+            colors: optional(file, &name("vertex_colors"), floats)?.into_iter().map(Vec3::from_array).collect(),
             triangles: words(file, &name("triangles"))?,
             front: match optional(file, &name("front"), floats::<3>)?[..] {
                 [] => None,
@@ -279,6 +283,7 @@ mod tests {
             positions: vec![Vec3::ZERO, Vec3::X, Vec3::Y],
             normals: vec![Vec3::Z; 3],
             uvs: vec![Vec2::ZERO, Vec2::X, Vec2::Y],
+            colors: vec![Vec3::X, Vec3::ONE, Vec3::splat(0.25)],
             triangles: vec![[0, 1, 2]],
             front: Some(FrontView { metres_per_pixel: 0.5, origin: Vec2::new(3.0, 4.0) }),
         };

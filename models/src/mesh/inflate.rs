@@ -202,5 +202,5 @@ fn mirror(silhouette: &Silhouette, relief: &Relief) -> Mesh {
     triangles.extend(relief.triangles.iter().map(|&[a, b, c]| [a, c, b].map(|v| behind[v as usize])));
     let normals = smooth_normals(&positions, &triangles);
     let front = Some(FrontView { metres_per_pixel: 1.0, origin: Vec2::ZERO });
-    Mesh { positions, normals, uvs: Vec::new(), triangles, front }
+    Mesh { positions, normals, triangles, front, ..Mesh::default() }
 }

@@ -16,9 +16,10 @@ pub struct FrontHalf {
 
 impl FrontHalf {
     /// `None` for any mesh that is not mirrored, crosses the plane other than at
-    /// vertices, or has texture coordinates. Bit-equal positions must be welded.
+    /// vertices, or has texture coordinates or colours. Bit-equal positions must be welded.
     pub fn of(mesh: &Mesh) -> Option<FrontHalf> {
-        let front = front_triangles(&mesh.positions, &mesh.triangles).filter(|_| mesh.uvs.is_empty())?;
+        let front = front_triangles(&mesh.positions, &mesh.triangles)
+            .filter(|_| mesh.uvs.is_empty() && mesh.colors.is_empty())?;
         let mut half = Mesh { triangles: front, front: mesh.front, ..Mesh::default() };
         let mut index = vec![u32::MAX; mesh.positions.len()];
         for v in half.triangles.iter_mut().flatten() {

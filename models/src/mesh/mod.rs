@@ -9,6 +9,7 @@ pub mod bvh;
 pub mod clean;
 pub mod codec;
 pub mod collider;
+mod colors;
 pub mod compare;
 mod fairing;
 pub mod fit;
@@ -49,7 +50,7 @@ use std::collections::BTreeMap;
 use ::image::{RgbImage, RgbaImage};
 use glam::{Vec2, Vec3};
 
-/// Indexed triangles. `normals` and `uvs` are empty or hold one entry a vertex.
+/// Indexed triangles. `normals`, `uvs` and `colors` are empty or hold one entry a vertex.
 /// A surface is closed in the sense of its positions: along texture seams
 /// vertices are doubled with bit-equal positions.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -59,6 +60,9 @@ pub struct Mesh {
     pub normals: Vec<Vec3>,
     /// glTF convention: (0, 0) is the top left corner of the texture.
     pub uvs: Vec<Vec2>,
+    /// Linear RGB, 0..=1, of a mesh that came with colours. Textures show them; here they tell where
+    /// the surface changes its colour, which `simplify` keeps in its place.
+    pub colors: Vec<Vec3>,
     pub triangles: Vec<[u32; 3]>,
     /// How the cutout maps onto this mesh, while that is known.
     pub front: Option<FrontView>,
@@ -112,7 +116,7 @@ impl Mesh {
 
     /// Size in memory, in bytes.
     pub fn size(&self) -> usize {
-        (self.positions.len() + self.normals.len() + self.triangles.len()) * 12 + self.uvs.len() * 8
+        (self.positions.len() + self.normals.len() + self.colors.len() + self.triangles.len()) * 12 + self.uvs.len() * 8
     }
 }
 

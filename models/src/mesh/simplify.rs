@@ -10,6 +10,7 @@
 //! and normals are made afresh. With them, charts keep their layout: seams stay where they
 //! are and closed, no triangle turns over or lies on another in the texture, and
 //! normals are those of the input, so that maps baked for the input still fit.
+//! Of a mesh with colours the places where they change stay as well as its shape does.
 //! What the engine `inflate` makes is reduced as what it is: see `mirrored`.
 
 mod charts;
@@ -178,6 +179,9 @@ fn order_for_caches(mesh: &mut Mesh) {
     mesh.positions = order.iter().map(|&v| mesh.positions[v]).collect();
     if !mesh.uvs.is_empty() {
         mesh.uvs = order.iter().map(|&v| mesh.uvs[v]).collect();
+    }
+    if !mesh.colors.is_empty() {
+        mesh.colors = order.iter().map(|&v| mesh.colors[v]).collect();
     }
     if !mesh.normals.is_empty() {
         mesh.normals = order.iter().map(|&v| mesh.normals[v]).collect();

@@ -112,7 +112,7 @@ mod tests {
             normals: vec![Vec3::Z; 4],
             uvs: corners.map(|(x, y)| Vec2::new(if mirrored { 1.0 - x } else { x }, 1.0 - y)).to_vec(),
             triangles: vec![[0, 1, 2], [0, 2, 3]],
-            front: None,
+            ..Mesh::default()
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
             uvs: vec![first[0], first[1], first[2], turned],
             triangles: vec![[0, 1, 2], [0, 2, 3]],
             positions,
-            front: None,
+            ..Mesh::default()
         };
         let tangent = |[p, q, r]: [usize; 3]| {
             let (e1, e2) = (mesh.positions[q] - mesh.positions[p], mesh.positions[r] - mesh.positions[p]);
@@ -162,7 +162,7 @@ mod tests {
             uvs: positions.iter().map(|p| Vec2::new(p.x.abs(), 1.0 - p.y)).collect(),
             triangles: vec![[0, 1, 4], [0, 4, 3], [1, 2, 5], [1, 5, 4]],
             positions,
-            front: None,
+            ..Mesh::default()
         };
         let corners = corner_tangents(&mesh);
         for (face, want) in [(0, -1.0), (1, -1.0), (2, 1.0), (3, 1.0)] {

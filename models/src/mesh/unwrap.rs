@@ -131,7 +131,7 @@ fn own_chart(mesh: &Mesh, face: u32) -> Chart {
 }
 
 /// Mesh with the charts' corners as texture coordinates. A vertex is shared
-/// where position, normal and texture coordinate agree.
+/// where position, normal, colour and texture coordinate agree.
 fn rebuild(mesh: &Mesh, weld: &[u32], charts: &[Chart]) -> Mesh {
     let mut out = Mesh { front: mesh.front, triangles: vec![[0; 3]; mesh.triangles.len()], ..Mesh::default() };
     let mut corner_uvs = vec![[Vec2::ZERO; 3]; mesh.triangles.len()];
@@ -147,11 +147,15 @@ fn rebuild(mesh: &Mesh, weld: &[u32], charts: &[Chart]) -> Mesh {
             let v = mesh.triangles[face][k] as usize;
             let normal = mesh.normals.get(v);
             let made = &mut made[weld[v] as usize];
-            let same = |&&m: &&u32| out.uvs[m as usize] == uv && out.normals.get(m as usize) == normal;
+            let same = |&&m: &&u32| {
+                let m = m as usize;
+                out.uvs[m] == uv && out.normals.get(m) == normal && out.colors.get(m) == mesh.colors.get(v)
+            };
             out.triangles[face][k] = made.iter().find(same).copied().unwrap_or_else(|| {
                 let vertex = out.positions.len() as u32;
                 out.positions.push(mesh.positions[weld[v] as usize]);
                 out.normals.extend(normal);
+                out.colors.extend(mesh.colors.get(v));
                 out.uvs.push(uv);
                 made.push(vertex);
                 vertex

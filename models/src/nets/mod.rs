@@ -8,6 +8,7 @@
 //! A stage asks its `StageCx` for a net by type; whoever runs stages answers through
 //! `Nets` and keeps what it loaded warm.
 
+pub mod birefnet;
 pub mod blocks;
 pub mod checkpoint;
 pub mod compute;
@@ -19,11 +20,16 @@ pub mod cuda_memory;
 pub mod depth;
 pub mod features;
 pub mod installed;
+pub mod isnet;
 pub mod positions;
+pub mod rsu;
+pub mod saliency;
 pub mod sam;
+pub mod swin;
 pub mod synthetic;
 pub mod torchscript;
 pub mod triposr;
+pub mod u2net;
 pub mod upscale;
 
 use std::{any::Any, sync::Arc};
@@ -49,6 +55,11 @@ pub static LOADERS: &[Loader] = &[
     Loader::of::<sam::Sam>("sam-vit-b"),
     Loader::of::<sam::Sam>("sam-vit-l"),
     Loader::of::<sam::Sam>("sam-vit-h"),
+    Loader::of::<birefnet::BiRefNet>("birefnet"),
+    Loader::of::<isnet::IsNet>("isnet"),
+    Loader::of::<isnet::IsNet>("isnet-anime"),
+    Loader::of::<u2net::U2Net>("u2net"),
+    Loader::of::<u2net::U2Net>("u2netp"),
     Loader::of::<triposr::TripoSr>("triposr"),
     Loader::of::<upscale::Upscaler>("realesrgan-x4plus"),
     Loader::of::<upscale::Upscaler>("realesrgan-x4plus-anime"),

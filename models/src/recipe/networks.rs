@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(again, named);
 
         let plain = plan(&[], true).unwrap();
-        assert_eq!((engine(&plain, "reconstruct"), engine(&plain, "cutout")), ("triposr", "classic"));
+        assert_eq!((engine(&plain, "reconstruct"), engine(&plain, "cutout")), ("triposr", "birefnet"));
         let step = plain.steps.iter().find(|step| step.stage == "reconstruct").unwrap();
         assert_eq!((&step.settings["net"], step.own_net()), (&json!("triposr"), None));
         let inflated = plan(&["reconstruct.engine=inflate", "reconstruct.net=tune"], true).unwrap();

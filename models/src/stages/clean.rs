@@ -15,7 +15,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "clean",
-    version: 3,
+    version: 4,
     doc: "Mend the surface: weld, fill small holes, drop degenerate faces and specks, fix winding.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::Notes],

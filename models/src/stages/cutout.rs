@@ -6,33 +6,64 @@
 pub mod clicks;
 pub mod sam;
 
-use ::image::RgbaImage;
+use ::image::{DynamicImage, RgbaImage};
 
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
     image::{
-        border,
-        components::{Keep, keep_object},
-        edge_color, given_alpha, grab_cut, judge,
-        matte::matte,
-        oklab,
-        plane::{Plane, fit, shrink, shrink_rgb},
+        classic::{self, FINE_SIDE, no_object},
+        edge_color, given_alpha, matte,
+        plane::{Plane, fit, shrink_rgb},
     },
-    nets::torchscript,
+    nets::{
+        Net, Watch,
+        birefnet::BiRefNet,
+        isnet::IsNet,
+        saliency::{Saliency, soft_at},
+        torchscript,
+        u2net::U2Net,
+    },
     slot::{Asset, Slot},
     stage::{Engine, Param, ParamKind, Stage, net_param},
+    stages::quality,
 };
 
+/// The first whose network is here is taken unless one is named. What comes after `classic` is only
+/// taken when named.
 pub const STAGE: Stage = Stage {
     id: "cutout",
-    version: 1,
+    version: 2,
     doc: "Cut the object out of its background.",
     reads: &[Slot::Image],
     may_read: &[],
     writes: &[Slot::Cutout],
     may_write: &[],
     engines: &[
+        Engine {
+            id: "birefnet",
+            doc: "BiRefNet: the finest outlines, hair and wires too; large and slow without a GPU.",
+            net: Some("birefnet"),
+            params: &[quality::PRECISION],
+        },
+        Engine {
+            id: "isnet",
+            doc: "IS-Net: finds what a picture shows before any background, in fine detail.",
+            net: Some("isnet"),
+            params: &[quality::PRECISION],
+        },
+        Engine {
+            id: "u2net",
+            doc: "U2-Net: finds what catches the eye; coarser than isnet, for smaller machines.",
+            net: Some("u2net"),
+            params: &[quality::PRECISION],
+        },
+        Engine {
+            id: "u2netp",
+            doc: "U2-Net of four megabytes: quick on any CPU, and rougher.",
+            net: Some("u2netp"),
+            params: &[quality::PRECISION],
+        },
         Engine {
             id: "classic",
             doc: "Background model from the border, graph cut, guided filter; the picture's own alpha when it has one.",
@@ -48,6 +79,12 @@ pub const STAGE: Stage = Stage {
         sam::engine::<1>("Segment Anything, ViT-B: what is pointed at, or what stands out."),
         sam::engine::<2>("Segment Anything, ViT-L: what is pointed at, or what stands out; slower, finer."),
         sam::engine::<3>("Segment Anything, ViT-H: what is pointed at, or what stands out; slowest, finest."),
+        Engine {
+            id: "isnet-anime",
+            doc: "IS-Net for drawn figures in the manner of anime.",
+            net: Some("isnet-anime"),
+            params: &[quality::PRECISION],
+        },
         Engine {
             id: torchscript::ENGINE,
             doc: "A TorchScript module of your own that says how opaque the picture is where.",
@@ -66,13 +103,10 @@ pub const STAGE: Stage = Stage {
 
 /// Smaller pictures show nothing that could be told from a background.
 const SMALLEST_SIDE: u32 = 8;
-/// Longest side at which outlines are cut; beyond it the guided filter takes over.
-const FINE_SIDE: usize = 1280;
-/// What belongs to an object before a plain background, and among other things.
-const KEEP_PLAIN: Keep = Keep { smallest_part: 0.01, pinhole: 0.0004 };
-const KEEP_BUSY: Keep = Keep { smallest_part: 0.06, pinhole: 0.002 };
+/// Nobody would call less than this share of a picture an object.
+const SMALLEST_SHARE: f32 = 0.0005;
 
-const N_STEPS: u32 = 11;
+const N_STEPS: u32 = classic::N_STEPS + 1;
 
 fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let image = asset.image(Slot::Image)?;
@@ -85,59 +119,47 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
         ));
     }
     cx.step(0, N_STEPS)?;
-    let alpha = if cx.flag("use-alpha") && given_alpha::is_real(&image) {
-        given_alpha::cleaned(&image)
-    } else if cx.engine == torchscript::ENGINE {
-        by_module(cx, asset)?
-    } else if sam::IDS.contains(&cx.engine) {
-        sam::alpha(cx, &image)?
-    } else {
-        classic(cx, &image)?
+    let has_alpha = cx.flag("use-alpha") && given_alpha::is_real(&image);
+    let alpha = match cx.engine {
+        _ if has_alpha => given_alpha::cleaned(&image),
+        "birefnet" => by_net::<BiRefNet>(cx, &image)?,
+        "isnet" | "isnet-anime" => by_net::<IsNet>(cx, &image)?,
+        "u2net" | "u2netp" => by_net::<U2Net>(cx, &image)?,
+        id if sam::IDS.contains(&id) => sam::alpha(cx, &image)?,
+        torchscript::ENGINE => by_module(cx, asset)?,
+        _ => classic::cut(&image, cx.int("working-side") as usize, &|done| cx.step(done, N_STEPS))?,
     };
     cx.step(N_STEPS - 1, N_STEPS)?;
     let mut cutout = RgbaImage::clone(&image);
     for (pixel, alpha) in cutout.pixels_mut().zip(&alpha.data) {
         pixel.0[3] = *alpha;
     }
-    edge_color::extend_colors(&mut cutout, &|| cx.check_cancel())?;
+    let poll = || cx.check_cancel();
+    // Colours beside alpha that came with the picture are what somebody made them.
+    if has_alpha {
+        edge_color::extend_colors(&mut cutout, &poll)?;
+    } else {
+        edge_color::unmix_colors(&mut cutout, &poll)?;
+    }
     asset.set_image(Slot::Cutout, cutout);
     cx.step(N_STEPS, N_STEPS)
 }
 
-fn classic(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let (fine_width, fine_height) = fit(width, height, FINE_SIDE);
-    let rgb = shrink_rgb(image, fine_width, fine_height);
-    let (coarse_width, coarse_height) = fit(fine_width, fine_height, cx.int("working-side") as usize);
-    let coarse = oklab::from_srgb_plane(&shrink(&rgb, coarse_width, coarse_height));
-    cx.step(1, N_STEPS)?;
-
-    let border = border::examine(&coarse);
-    cx.step(2, N_STEPS)?;
-    let poll = |n_cuts: usize| cx.step(2 + n_cuts as u32, N_STEPS);
-    let mut segmentation = grab_cut::segment(&coarse, &border, &poll)?.ok_or_else(no_object)?;
-    let keep = if border.surface.is_some() { KEEP_PLAIN } else { KEEP_BUSY };
-    let object = keep_object(&segmentation.labels, &keep);
-    let measures = judge::measure(&coarse, &border, &segmentation, &object);
-    if let Some(objection) = measures.objection(border.surface.is_some()) {
-        tracing::debug!(objection, ?measures, "no clear object");
+/// What the network of the engine says of the cutout, with the edges of the picture.
+fn by_net<N: Net + Saliency>(cx: &StageCx, image: &RgbaImage) -> Result<Plane<u8>, StageError> {
+    let net = cx.net::<N>(cx.engine, quality::precision(cx.choice(quality::PRECISION.id)))?;
+    let picture = DynamicImage::ImageRgba8(RgbaImage::clone(image)).to_rgb8();
+    // The network's steps are most of the work, but not all of the steps that are counted.
+    let step = |done: u32, total: u32| cx.step(done * (N_STEPS - 2) / total.max(1), N_STEPS);
+    let map = net.map(&picture, &Watch { step: &step, tap: None })?;
+    let (width, height) = fit(image.width() as usize, image.height() as usize, FINE_SIDE);
+    let soft = soft_at(&map, net.prepare(), width as u32, height as u32);
+    let n_inside = soft.data.iter().filter(|v| **v >= 0.5).count();
+    if (n_inside as f32) < SMALLEST_SHARE * soft.data.len() as f32 {
         return Err(no_object());
     }
-    segmentation.labels = object;
-    cx.step(8, N_STEPS)?;
-
-    let mut side = coarse_width.max(coarse_height);
-    while side < fine_width.max(fine_height) {
-        side *= 2;
-        let (level_width, level_height) = fit(fine_width, fine_height, side);
-        let level = shrink(&rgb, level_width, level_height);
-        // Thin parts seen at the first larger size are in the band at the next.
-        let first = side / 2 == coarse_width.max(coarse_height);
-        segmentation.labels = grab_cut::refine(&level, &segmentation, first, &|| cx.check_cancel())?;
-    }
-    let mask = keep_object(&segmentation.labels, &keep);
-    cx.step(9, N_STEPS)?;
-    Ok(matte(image, &rgb, &mask))
+    let blur = width.max(height) as f32 / net.prepare().side as f32;
+    Ok(matte::refine(image, &shrink_rgb(image, width, height), &soft, blur))
 }
 
 /// What the module says of the cutout, at the size of the picture.
@@ -149,10 +171,6 @@ fn by_module(cx: &StageCx, asset: &Asset) -> Result<Plane<u8>, StageError> {
     let alpha = torchscript::resized(&alpha, width as usize, height as usize).map(|v| (v * 255.0).round() as u8);
     // Under half there is nothing that anybody would call an object.
     if alpha.data.iter().all(|v| *v < 128) { Err(no_object()) } else { Ok(alpha) }
-}
-
-fn no_object() -> StageError {
-    StageError::new(StageErrorKind::NoObject, "no clear object", "give a picture with alpha or a plain background")
 }
 
 #[cfg(test)]

@@ -134,6 +134,7 @@ fn ordered(mesh: &Mesh) -> Mesh {
         positions: pick3(&mesh.positions),
         normals: pick3(&mesh.normals),
         uvs: old_index.iter().filter_map(|&old| mesh.uvs.get(old).copied()).collect(),
+        colors: pick3(&mesh.colors),
         triangles: indices.as_chunks::<3>().0.to_vec(),
         front: mesh.front,
     }

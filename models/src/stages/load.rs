@@ -9,14 +9,14 @@ use crate::{
     cx::StageCx,
     error::StageError,
     import::{self, Axes, Bundle, Limits},
-    mesh::textured::TexturedMesh,
+    mesh::{Mesh, textured::TexturedMesh},
     slot::{Asset, Slot, Value},
     stage::{Engine, Param, ParamKind, Stage},
 };
 
 pub const STAGE: Stage = Stage {
     id: "load",
-    version: 1,
+    version: 2,
     doc: "Read a mesh file, upright, in metres, on the ground.",
     reads: &[Slot::Source],
     may_read: &[],
@@ -61,7 +61,8 @@ fn run(cx: &StageCx, asset: &mut Asset) -> Result<(), StageError> {
     let mut high = imported.textured;
     axes.turn_y_up(&mut high);
     stand(&mut high, cx.float("scale") as f32, cx.float("height") as f32)?;
-    asset.set_mesh(high.mesh.clone());
+    let colors = high.colors.iter().map(|color| color.truncate()).collect();
+    asset.set_mesh(Mesh { colors, ..high.mesh.clone() });
     asset.set(Slot::High, Value::High(Arc::new(high)));
     cx.step(2, 2)
 }

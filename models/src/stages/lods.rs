@@ -14,7 +14,7 @@ const RATIOS: [&str; 3] = ["ratio-1", "ratio-2", "ratio-3"];
 
 pub const STAGE: Stage = Stage {
     id: "lods",
-    version: 1,
+    version: 2,
     doc: "Make coarser meshes on the same texture, for objects far away.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::Notes],

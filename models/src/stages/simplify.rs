@@ -18,7 +18,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "simplify",
-    version: 4,
+    version: 5,
     doc: "Reduce to an exact triangle budget, or to an error.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::High, Slot::Notes],

@@ -25,7 +25,7 @@ use crate::{
 
 pub const STAGE: Stage = Stage {
     id: "unwrap",
-    version: 2,
+    version: 3,
     doc: "Lay the surface out on a texture.",
     reads: &[Slot::Mesh],
     may_read: &[Slot::Notes, Slot::Field],

@@ -142,6 +142,11 @@ impl Need {
 
 /// Every network that can be loaded.
 pub static NETS: &[&Net] = &[
+    &cutouts::BIREFNET,
+    &cutouts::ISNET,
+    &cutouts::U2NET,
+    &cutouts::U2NETP,
+    &cutouts::ISNET_ANIME,
     &shapes::TRIPOSR,
     &sams::MOBILE_SAM,
     &sams::SAM_VIT_B,

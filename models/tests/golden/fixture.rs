@@ -149,6 +149,17 @@ impl Fixture {
         })
     }
 
+    /// The same by the mean difference, which may be `most`.
+    pub fn compare_mean(&self, name: &str, got: &[f32], most: f64) -> Comparison {
+        let all = self.compare_within(name, got, &|_| f64::INFINITY);
+        let (_, golden) = self.golden(name);
+        let got = self.outputs[name].stored_part(name, got);
+        let differences = got.iter().zip(&golden).map(|(a, b)| f64::from((a - b).abs()));
+        let mean = differences.sum::<f64>() / golden.len() as f64;
+        let first_bad = (mean.is_nan() || mean > most).then_some((0, got[0], golden[0]));
+        Comparison { max_error: mean, share: mean / most, first_bad, ..all }
+    }
+
     /// The same for bytes, which must be equal.
     pub fn compare_bytes(&self, name: &str, got: &[u8]) -> Comparison {
         let (shape, golden) = self.golden_bytes(name);
@@ -157,6 +168,15 @@ impl Fixture {
         let first_bad = differences.clone().position(|d| d > 0).map(|i| (i, f32::from(got[i]), f32::from(golden[i])));
         let max_error = f64::from(differences.max().unwrap_or(0));
         Comparison { name: name.to_owned(), n: got.len(), max_error, share: max_error, first_bad }
+    }
+
+    /// The same for bytes that were computed: a `share` of them may be off by one.
+    pub fn compare_rounded(&self, name: &str, got: &[u8], share: f64) -> Comparison {
+        let found = self.compare_bytes(name, got);
+        let n_off = got.iter().zip(self.golden_bytes(name).1).filter(|(a, b)| **a != *b).count();
+        let is_within = found.max_error <= 1.0 && n_off as f64 <= share * got.len() as f64;
+        let share = n_off as f64 / (share * got.len() as f64);
+        Comparison { share, first_bad: found.first_bad.filter(|_| !is_within), ..found }
     }
 
     /// The same with a tolerance of one's own for each stored value.

@@ -4,8 +4,10 @@
 //! `MESHKILN_PARITY` names, or else `../shared/parity` where it is there: any configuration, any
 //! seed. Prints the largest error of each output. `cargo test --release golden -- --nocapture`
 
+mod birefnet;
 mod depth;
 mod fixture;
+mod matting;
 mod mesh;
 mod pil_resize;
 mod preprocess;
@@ -38,6 +40,8 @@ fn golden_f32() {
         "depth" => Some(depth::compare(fixture, &compute)),
         "depth_processor" => Some(depth::compare_processors(fixture)),
         "triposr" => Some(triposr::compare(fixture, &compute)),
+        "birefnet" => Some(birefnet::compare(fixture, &compute)),
+        "matting" => Some(matting::compare(fixture, &compute)),
         "triposr_preprocess" => Some(preprocess::compare(fixture)),
         "triposr_mesh" => Some(mesh::compare(fixture)),
         "pil_resize" => Some(pil_resize::compare(fixture)),
@@ -55,6 +59,8 @@ fn golden_candle() {
         let is_quick = fixture.n_parameters <= MAX_UNOPTIMISED;
         match fixture.kind.as_str() {
             "depth" if is_quick => Some(depth::compare(fixture, &compute)),
+            "birefnet" => Some(birefnet::compare(fixture, &compute)),
+            "matting" if is_quick => Some(matting::compare(fixture, &compute)),
             "sam" | "mobilesam" => Some(sam::compare(fixture, &compute)),
             "rrdb" | "srvgg" | "srvgg_real" if is_quick => Some(upscale::compare(fixture, &compute)),
             "triposr" if is_quick => Some(triposr::compare(fixture, &compute)),
@@ -80,6 +86,7 @@ fn golden_bf16() {
     over_fixtures(|fixture| match fixture.kind.as_str() {
         "depth" => Some(depth::compare_rounded(fixture, &compute, depth::HALF)),
         "triposr" => Some(triposr::compare_half(fixture, &compute)),
+        "matting" => Some(matting::compare_half(fixture, &compute)),
         _ => None,
     });
 }

@@ -73,7 +73,7 @@ fn floor() -> Mesh {
         normals: vec![Vec3::Y; 4],
         uvs: corners.map(|(x, z)| Vec2::new(x, z) / 2.0 + 0.5).to_vec(),
         triangles: vec![[0, 1, 2], [0, 2, 3]],
-        front: None,
+        ..Mesh::default()
     }
 }
 

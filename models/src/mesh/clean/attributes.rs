@@ -1,9 +1,9 @@
-//! Texture coordinates and normals of the corners that survived cleaning.
+//! Texture coordinates, normals and colours of the corners that survived cleaning.
 
 use glam::{Vec2, Vec3};
 
 use super::{
-    super::{Mesh, normals::smooth_normals},
+    super::{Mesh, colors, normals::smooth_normals},
     faces::keep,
 };
 
@@ -31,7 +31,17 @@ struct Vertex {
     turned: bool,
 }
 
-/// `solid` with the texture coordinates of `mesh`, and its normals if
+/// Colours of the vertices of the surface, as far as they were in the input: of all that were
+/// welded the mean. `None` where the input has no colours.
+pub(super) fn colors_of(mesh: &Mesh, corners: &Corners) -> Option<Vec<Option<Vec3>>> {
+    if mesh.colors.is_empty() || mesh.colors.len() != mesh.positions.len() {
+        return None;
+    }
+    let joined = colors::joined(&mesh.colors, &corners.weld);
+    Some(corners.vertex_from.iter().map(|&v| joined.get(v as usize).copied()).collect())
+}
+
+/// `solid` with the texture coordinates and colours of `mesh`, and its normals if
 /// `keep_normals`. Vertices that were in the input come in its order; new ones
 /// follow and lie between the corners of the triangle they are in.
 pub(super) fn carry_over(mesh: &Mesh, solid: Mesh, corners: &Corners, keep_normals: bool) -> Mesh {
@@ -52,16 +62,21 @@ pub(super) fn carry_over(mesh: &Mesh, solid: Mesh, corners: &Corners, keep_norma
     vertices.dedup();
     let index = |vertex: &Vertex| vertices.binary_search(vertex).unwrap_or_default() as u32;
     let triangles = solid.triangles.iter().enumerate().map(vertices_of).map(|face| face.map(|v| index(&v))).collect();
+    let has_colors = mesh.colors.len() == mesh.positions.len();
     let mut all = Mesh { triangles, front: solid.front, ..Mesh::default() };
     for vertex in &vertices {
         let position = solid.positions[vertex.at as usize];
         all.positions.push(position);
-        let (uv, normal) = if vertex.is_new {
+        let (uv, normal, color) = if vertex.is_new {
             within(mesh, mesh.triangles[vertex.from as usize], position)
         } else {
             let from = vertex.from as usize;
-            (mesh.uvs[from], mesh.normals.get(from).copied().unwrap_or_default())
+            let [normal, color] = [&mesh.normals, &mesh.colors].map(|of| of.get(from).copied().unwrap_or_default());
+            (mesh.uvs[from], normal, color)
         };
+        if has_colors {
+            all.colors.push(color);
+        }
         all.uvs.push(uv);
         if keep_normals {
             all.normals.push(if vertex.turned { -normal } else { normal });
@@ -89,6 +104,7 @@ pub(super) fn without_unused(mesh: &Mesh) -> Mesh {
         positions: keep(&mesh.positions, &used),
         normals: keep(&mesh.normals, &used),
         uvs: keep(&mesh.uvs, &used),
+        colors: keep(&mesh.colors, &used),
         triangles: mesh.triangles.iter().map(|t| t.map(|v| index[v as usize])).collect(),
         front: mesh.front,
     };
@@ -98,8 +114,8 @@ pub(super) fn without_unused(mesh: &Mesh) -> Mesh {
     all
 }
 
-/// Texture coordinate and normal at the point of a triangle nearest to `p` on its plane.
-fn within(mesh: &Mesh, triangle: [u32; 3], p: Vec3) -> (Vec2, Vec3) {
+/// Texture coordinate, normal and colour at the point of a triangle nearest to `p` on its plane.
+fn within(mesh: &Mesh, triangle: [u32; 3], p: Vec3) -> (Vec2, Vec3, Vec3) {
     let [a, b, c] = mesh.corners(triangle);
     let normal = (b - a).cross(c - a);
     let area = normal.length_squared();
@@ -109,5 +125,6 @@ fn within(mesh: &Mesh, triangle: [u32; 3], p: Vec3) -> (Vec2, Vec3) {
     let corner = |i: usize| triangle[i] as usize;
     let uv = (0..3).map(|i| mesh.uvs[corner(i)] * share(i)).sum();
     let normal: Vec3 = (0..3).map(|i| mesh.normals.get(corner(i)).copied().unwrap_or(normal) * share(i)).sum();
-    (uv, normal.normalize_or(Vec3::Z))
+    let color = (0..3).map(|i| mesh.colors.get(corner(i)).copied().unwrap_or_default() * share(i)).sum();
+    (uv, normal.normalize_or(Vec3::Z), color)
 }

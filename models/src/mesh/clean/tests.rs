@@ -427,3 +427,20 @@ fn nothing_left_is_an_error() {
         assert!(clean(&mesh, 0.001).err().unwrap().message.starts_with("nothing is left of"));
     }
 }
+
+/// A cube of loose triangles, red and blue in turn, one of them missing: vertices that are welded
+/// get the mean of their colours, also around the hole that is filled.
+#[test]
+fn colours_come_through_welding_and_filling() {
+    let mut whole = cube(Vec3::ZERO, 1.0);
+    whole.triangles.remove(0);
+    let mut soup = unindexed(&whole);
+    soup.colors = (0..soup.positions.len()).map(|v| if v / 3 % 2 == 0 { Vec3::X } else { Vec3::Z }).collect();
+    let (cleaned, report) = clean_with(&soup, &CleanOptions { hole: 10.0, ..CleanOptions::default() }).unwrap();
+    assert_eq!((report.n_holes_filled, cleaned.positions.len(), cleaned.colors.len()), (1, 8, 8));
+    for (p, color) in cleaned.positions.iter().zip(&cleaned.colors) {
+        let all = || soup.positions.iter().zip(&soup.colors).filter(|(q, _)| *q == p).map(|(_, color)| *color);
+        let mean = all().sum::<Vec3>() / all().count() as f32;
+        assert!(color.distance(mean) < 1e-6, "{p}: {color}, not {mean}");
+    }
+}

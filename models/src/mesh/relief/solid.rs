@@ -172,7 +172,7 @@ impl Solid {
             normals: self.normals.clone(),
             uvs: self.uvs.clone(),
             triangles: self.triangles.clone(),
-            front: None,
+            ..Mesh::default()
         }
     }
 }

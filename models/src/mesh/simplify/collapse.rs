@@ -15,6 +15,7 @@ use super::{
     super::{
         Mesh,
         clean::doubled_faces,
+        colors,
         surface::{Separated, Surface, separate},
         topology::{DisjointSets, EdgeTable, topology, weld_map},
     },
@@ -38,6 +39,10 @@ const MAX_ATTEMPTS: usize = 10;
 /// relative to a move by the mesh's extent.
 const UV_WEIGHT: f32 = 0.5;
 const NORMAL_WEIGHT: f32 = 0.05;
+/// Attributes of a layout: u, v and the normal.
+const LAYOUT: usize = 5;
+/// Weight of a change from black to white in one channel, sRGB-encoded, relative to the same.
+const COLOR_WEIGHT: f32 = 0.2;
 
 /// The mesh of at most the budget that is nearest to it, or the smallest found,
 /// and the estimated error in metres. `locks`: one a vertex of `mesh`.
@@ -82,9 +87,11 @@ fn lock_extremes(mesh: &Mesh, locks: &mut [SimplifyVertex]) {
 #[derive(Clone)]
 struct Reduced {
     positions: Vec<[f32; 3]>,
-    /// `n_attributes` a vertex: with a layout u, v and the normal where there is one.
+    /// As many a vertex as there are weights: with a layout u, v and the normal; then the colour,
+    /// sRGB-encoded, where the mesh has colours.
     attributes: Vec<f32>,
     weights: Vec<f32>,
+    has_layout: bool,
     triangles: Vec<[u32; 3]>,
     /// Vertices that were on a border of the input.
     was_on_border: Vec<bool>,
@@ -97,18 +104,26 @@ impl Reduced {
     /// that have equal texture coordinates too.
     fn of(mesh: &Mesh, has_layout: bool) -> Reduced {
         let positions = mesh.positions.iter().map(|p| p.to_array()).collect();
-        let (same, attributes, weights) = if has_layout {
+        let has_colors = !mesh.colors.is_empty() && mesh.colors.len() == mesh.positions.len();
+        let (same, mut attributes, mut weights) = if has_layout {
             let (same, normals) = same_corners(mesh);
             let attribute = |(uv, n): (&Vec2, Vec3)| [uv.x, uv.y, n.x, n.y, n.z];
-            let attributes = mesh.uvs.iter().zip(normals).flat_map(attribute).collect();
+            let attributes: Vec<f32> = mesh.uvs.iter().zip(normals).flat_map(attribute).collect();
             (same, attributes, vec![UV_WEIGHT, UV_WEIGHT, NORMAL_WEIGHT, NORMAL_WEIGHT, NORMAL_WEIGHT])
         } else {
             (weld_map(&mesh.positions), Vec::new(), Vec::new())
         };
+        if has_colors {
+            let colors: Vec<Vec3> = colors::joined(&mesh.colors, &same).into_iter().map(colors::seen).collect();
+            let before = attributes.chunks(weights.len().max(1)).chain(std::iter::repeat(&[][..]));
+            attributes =
+                before.zip(&colors).flat_map(|(before, c)| before.iter().copied().chain(c.to_array())).collect();
+            weights.extend([COLOR_WEIGHT; 3]);
+        }
         let triangles = mesh.triangles.iter().map(|t| t.map(|v| same[v as usize]));
         let triangles: Vec<[u32; 3]> = triangles.filter(|[a, b, c]| a != b && b != c && c != a).collect();
         let was_on_border = on_border(mesh.positions.len(), &triangles);
-        Reduced { positions, attributes, weights, triangles, was_on_border, error: 0.0 }
+        Reduced { positions, attributes, weights, has_layout, triangles, was_on_border, error: 0.0 }
     }
 
     /// With the surface taken apart, and `locks` likewise. Not with a layout.
@@ -117,8 +132,22 @@ impl Reduced {
         let before = |v: &u32| (*v != u32::MAX).then_some(*v as usize);
         *locks = vertex_from.iter().map(|v| before(v).map_or(SimplifyVertex::None, |v| locks[v])).collect();
         self.was_on_border = vertex_from.iter().map(|v| before(v).is_some_and(|v| self.was_on_border[v])).collect();
+        if let Some(colors) = self.colors(&vertex_from, &triangles) {
+            self.attributes = colors.iter().flat_map(|color| color.to_array()).collect();
+        }
         self.positions = positions.into_iter().map(|p| p.to_array()).collect();
         self.triangles = triangles;
+    }
+
+    /// Colours, as they are seen, of vertices that were the vertices `from` of this, or, by
+    /// `u32::MAX`, are new. `None` without colours.
+    fn colors(&self, from: &[u32], triangles: &[[u32; 3]]) -> Option<Vec<Vec3>> {
+        let n = self.weights.len();
+        if n == if self.has_layout { LAYOUT } else { 0 } {
+            return None;
+        }
+        let color = |v: &u32| (*v != u32::MAX).then(|| Vec3::from_slice(&self.attributes[(*v as usize + 1) * n - 3..]));
+        Some(colors::completed(from.iter().map(color).collect(), from.len(), triangles))
     }
 
     /// Without the vertices that no triangle uses any more, and `locks` likewise, which saves
@@ -132,11 +161,14 @@ impl Reduced {
                 number[v] = n as u32;
                 self.positions[n] = self.positions[v];
                 self.was_on_border[n] = self.was_on_border[v];
+                let width = self.weights.len();
+                self.attributes.copy_within(v * width..(v + 1) * width, n * width);
                 locks[n] = locks[v];
                 n += 1;
             }
         }
         self.positions.truncate(n);
+        self.attributes.truncate(n * self.weights.len());
         self.was_on_border.truncate(n);
         locks.truncate(n);
         self.triangles.iter_mut().flatten().for_each(|v| *v = number[*v as usize]);
@@ -150,13 +182,13 @@ impl Reduced {
         let target = target.min(self.triangles.len()) * 3;
         let mut indices = self.triangles.as_flattened().to_vec();
         let mut error = 0.0;
-        if self.weights.is_empty() {
+        if !self.has_layout {
             let n = meshopt::simplify_with_update(
                 &mut indices,
                 &mut next.positions,
-                &mut [],
-                &[],
-                0,
+                &mut next.attributes,
+                &self.weights,
+                size_of::<f32>() * self.weights.len(),
                 Some(locks),
                 target,
                 max_error,
@@ -433,8 +465,11 @@ impl Work<'_> {
 
     fn finished(&self, Settled { reduced, apart, .. }: &Settled) -> Mesh {
         let front = self.mesh.front;
-        if let Some(Separated { positions, triangles, .. }) = apart {
-            return Mesh { positions: positions.clone(), triangles: triangles.clone(), front, ..Mesh::default() };
+        let linear = |colors: Vec<Vec3>| colors.into_iter().map(colors::linear).collect();
+        if let Some(Separated { positions, triangles, vertex_from, .. }) = apart {
+            let colors = reduced.colors(vertex_from, triangles).map_or_else(Vec::new, linear);
+            let (positions, triangles) = (positions.clone(), triangles.clone());
+            return Mesh { positions, triangles, front, colors, ..Mesh::default() };
         }
         let uvs = (0..reduced.positions.len() as u32).map(|v| reduced.uv(v)).collect();
         let normal = |attributes: &[f32]| Vec3::from_slice(&attributes[2..5]);
@@ -443,7 +478,9 @@ impl Work<'_> {
         } else {
             Vec::new()
         };
-        Mesh { positions: reduced.places(), triangles: reduced.triangles.clone(), normals, uvs, front }
+        let all: Vec<u32> = (0..reduced.positions.len() as u32).collect();
+        let colors = reduced.colors(&all, &[]).map_or_else(Vec::new, linear);
+        Mesh { positions: reduced.places(), triangles: reduced.triangles.clone(), normals, uvs, colors, front }
     }
 
     /// Takes apart what was tied together by collapsing edges without regard to

@@ -199,3 +199,72 @@ fn vertices_end_up_where_the_surfaces_are_near_each_other() {
     // Sampled.
     assert!(after < 0.85 * before, "{after} was {before}");
 }
+
+// ---------------------------------------------------------------- colours
+
+/// Columns and rows of `plate`.
+const CELLS: u32 = 60;
+/// Where the plate changes its colour, at each height: a wave that no row of its vertices follows.
+fn border(y: f32) -> f32 {
+    0.5 + 0.12 * (y * 9.0).sin()
+}
+
+/// A flat square of side 1, red to the left of `border` and blue to the right.
+fn plate(has_layout: bool) -> Mesh {
+    let n = CELLS + 1;
+    let mut mesh = Mesh::default();
+    for i in 0..n * n {
+        let (x, y) = ((i % n) as f32 / CELLS as f32, (i / n) as f32 / CELLS as f32);
+        mesh.positions.push(Vec3::new(x, y, 0.25));
+        mesh.normals.push(Vec3::Z);
+        mesh.colors.push(if x < border(y) { Vec3::new(0.8, 0.1, 0.1) } else { Vec3::new(0.1, 0.1, 0.8) });
+        if has_layout {
+            mesh.uvs.push(Vec2::new(x, 1.0 - y));
+        }
+    }
+    for cell in (0..CELLS * CELLS).map(|c| c / CELLS * n + c % CELLS) {
+        mesh.triangles.extend([[cell, cell + 1, cell + n + 1], [cell, cell + n + 1, cell + n]]);
+    }
+    mesh
+}
+
+/// The share of the plate that shows the other side's colour.
+fn wrong_side(mesh: &Mesh) -> f32 {
+    const SIDE: usize = 200;
+    let at = |i: usize| (i as f32 + 0.5) / SIDE as f32;
+    let mut n_wrong = 0;
+    for p in (0..SIDE * SIDE).map(|i| Vec2::new(at(i % SIDE), at(i / SIDE))) {
+        let blueness = mesh.triangles.iter().find_map(|&t| {
+            let [a, b, c] = mesh.corners(t).map(|p| p.truncate());
+            let area = (b - a).perp_dot(c - a);
+            let weights = [(b, c), (c, a), (a, b)].map(|(u, v)| (v - u).perp_dot(p - u) / area);
+            let is_inside = area != 0.0 && weights.iter().all(|w| *w >= -1e-5);
+            is_inside.then(|| (0..3).map(|k| weights[k] * mesh.colors[t[k] as usize].z).sum::<f32>())
+        });
+        let is_blue = blueness.unwrap() > 0.45;
+        n_wrong += usize::from(is_blue != (p.x >= border(p.y)));
+    }
+    n_wrong as f32 / (SIDE * SIDE) as f32
+}
+
+/// With colours as weights; and without them, each vertex then taking the colour of the plate there.
+#[test]
+fn borders_of_colour_keep_their_place() {
+    for has_layout in [false, true] {
+        let plate = plate(has_layout);
+        let coloured = simplify(&plate, 150).unwrap();
+        let mut plain = simplify(&Mesh { colors: Vec::new(), ..plate.clone() }, 150).unwrap();
+        assert!(plain.colors.is_empty());
+        let nearest = |p: &Vec3| {
+            let order = |q: &usize| plate.positions[*q].distance_squared(*p);
+            (0..plate.positions.len()).min_by(|a, b| order(a).total_cmp(&order(b))).unwrap()
+        };
+        plain.colors = plain.positions.iter().map(|p| plate.colors[nearest(p)]).collect();
+        let [whole, coloured_off, plain_off] = [&plate, &coloured, &plain].map(wrong_side);
+        let n = [&coloured, &plain].map(|mesh| mesh.triangles.len());
+        println!("layout {has_layout}: {whole} of {coloured_off} with, {plain_off} without; {n:?} triangles");
+        assert_eq!(coloured.colors.len(), coloured.positions.len());
+        assert!(coloured.triangles.len() <= 150);
+        assert!(coloured_off < 0.02 && plain_off > 3.0 * coloured_off, "{has_layout}: {coloured_off} {plain_off}");
+    }
+}

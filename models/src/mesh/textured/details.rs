@@ -238,7 +238,7 @@ mod tests {
                 normals: vec![Vec3::Z; 3],
                 uvs: corners.map(|c| Vec2::new(c.x, 1.0 - c.y)).to_vec(),
                 triangles: vec![[0, 1, 2]],
-                front: None,
+                ..Mesh::default()
             },
             materials: vec![material],
             textures: vec![Arc::new(RgbaImage::from_pixel(2, 2, Rgba(texel)))],

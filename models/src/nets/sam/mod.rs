@@ -19,7 +19,7 @@ pub mod prompt;
 mod tiny_vit;
 mod two_way;
 mod vit;
-mod windows;
+pub(super) mod windows;
 
 use ::image::RgbImage;
 use candle_core::Tensor;

@@ -7,11 +7,12 @@ pub mod automatic;
 
 use ::image::RgbaImage;
 
-use super::{FINE_SIDE, KEEP_PLAIN, clicks, no_object};
+use super::clicks;
 use crate::{
     cx::StageCx,
     error::{StageError, StageErrorKind},
     image::{
+        classic::{FINE_SIDE, KEEP_PLAIN, no_object},
         components::keep_object,
         matte::matte,
         plane::{Plane, fit, shrink_rgb},

@@ -18,7 +18,7 @@ const ORANGE: [f32; 3] = [220.0, 120.0, 30.0];
 
 fn settings(use_alpha: bool) -> Settings {
     let mut settings: Settings =
-        STAGE.params_of(&STAGE.engines[0]).map(|param| (param.id.to_owned(), param.default())).collect();
+        STAGE.params_of(STAGE.engine("classic").unwrap()).map(|param| (param.id.to_owned(), param.default())).collect();
     settings.insert("use-alpha".to_owned(), use_alpha.into());
     settings
 }
