@@ -104,9 +104,27 @@ fn steps_of_eight_bits_are_gone_and_those_of_the_picture_stay() {
     };
     let (deep, coarse) = (roughness(&slope(16)), roughness(&slope(8)));
     assert!(coarse < 3.0 * deep, "{coarse} {deep}");
+    // A low dome of 60 levels is as round as one of 16 bits: its normals are those of a dome.
+    let low_dome = |bits: u32| {
+        let levels = f32::from(u16::MAX >> (16 - bits));
+        let value = |x: usize, y: usize| (40.0 + 60.0 * dome(x as f32 + 0.5, y as f32 + 0.5)) / 255.0;
+        let level = |x: usize, y: usize| ((value(x, y) * levels).round() * (65535.0 / levels)).round() as u16;
+        DepthMap::of_heights(Plane::from_fn(SIDE, SIDE, level))
+    };
+    let how = Relief { smooth: 1.0, ..how() };
+    let (deep, coarse) = (make(&low_dome(16), None, &how).mesh, make(&low_dome(8), None, &how).mesh);
+    let n = 129 * 129;
+    let inside = |p: &Vec3| Vec2::new(p.x, p.y - 1.0).length() < 0.7;
+    let off = (0..n).filter(|i| inside(&deep.positions[*i]));
+    let angles: Vec<f32> = off.map(|i| deep.normals[i].angle_between(coarse.normals[i]).to_degrees()).collect();
+    let mean = angles.iter().sum::<f32>() / angles.len() as f32;
+    let worst = angles.iter().copied().fold(0.0, f32::max);
+    println!("low dome: normals off by {mean} degrees, at most {worst}");
+    assert!(mean < 1.0 && worst < 6.0, "{mean} {worst}");
     // A cliff stays one.
     let cliff = DepthMap::of_heights(Plane::from_fn(SIDE, SIDE, |x, _| if x < 128 { 0 } else { 65535 }));
-    let heights = front(&make(&cliff, None, &how()).mesh, &how());
+    let how = Relief { smooth: 0.0, ..how };
+    let heights = front(&make(&cliff, None, &how).mesh, &how);
     let between = heights.iter().filter(|(_, z)| (0.01..0.99).contains(z)).count();
     assert!(between <= 2 * 129, "{between}");
 }
