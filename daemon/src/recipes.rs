@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(error.message, "there is no recipe `../../etc/passwd`");
         assert_eq!(
             error.hint,
-            "one of: analyze, barrels, coin, compare, cutout, draft, hero, mobile, optimize, prop, relief, terrain, upscale"
+            "one of: analyze, barrels, coin, compare, cutout, depth, draft, hero, mobile, optimize, prop, relief, terrain, upscale"
         );
     }
 

@@ -41,6 +41,7 @@ pub static BUILT_IN: &[(&str, &str)] = &[
     ("upscale", include_str!("recipes/upscale.toml")),
     ("hero", include_str!("recipes/hero.toml")),
     ("mobile", include_str!("recipes/mobile.toml")),
+    ("depth", include_str!("recipes/depth.toml")),
     ("relief", include_str!("recipes/relief.toml")),
     ("coin", include_str!("recipes/coin.toml")),
     ("terrain", include_str!("recipes/terrain.toml")),
@@ -315,6 +316,7 @@ impl Plan {
         let last = self.steps.iter().rev().find_map(|step| match step.stage {
             "upscale" => Some(".upscaled.png"),
             "cutout" => Some(".cutout.png"),
+            "depth" => Some(".depth.png"),
             _ => None,
         });
         last.unwrap_or(".picture.png")

@@ -262,6 +262,13 @@ pub static BUILT_IN: &[BuiltIn] = &[
         suits: "Height maps of 8 or 16 bits, and pictures whose light parts stand out.",
     },
     BuiltIn {
+        id: "depth",
+        doc: "How far what the picture shows is away, as a PNG of 16 bits.",
+        serves: &[Need::Depth],
+        used_by: Used::Recipe("depth"),
+        suits: "When the depth is what you want, not a mesh.",
+    },
+    BuiltIn {
         id: "relief",
         doc: "A closed plaque whose front rises as the picture's depth does.",
         serves: &[Need::ThreeD, Need::Depth],
