@@ -42,7 +42,7 @@ const NORMAL_WEIGHT: f32 = 0.05;
 /// Attributes of a layout: u, v and the normal.
 const LAYOUT: usize = 5;
 /// Weight of a change from black to white in one channel, sRGB-encoded, relative to the same.
-const COLOR_WEIGHT: f32 = 0.2;
+const COLOR_WEIGHT: f32 = 0.05;
 
 /// The mesh of at most the budget that is nearest to it, or the smallest found,
 /// and the estimated error in metres. `locks`: one a vertex of `mesh`.
