@@ -1,6 +1,6 @@
 //! Pictures that clients click on: looked at once, then each click is answered from what was seen.
 //!
-//! What was seen stays as long as the net that saw it, up to a number of pictures: 4 MB each.
+//! What was seen stays as long as the net that saw it, up to a number of pictures: 14 MB each.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use meshkiln_models::{
@@ -21,7 +21,7 @@ use super::{
 use crate::store::blobs::{BlobStore, Digest};
 
 /// Pictures that are remembered.
-const MOST: usize = 8;
+const MOST: usize = 6;
 /// Longest side of a mask that is sent, in pixels.
 const MASK_SIDE: usize = 1024;
 

@@ -10,7 +10,7 @@ use super::{
     config::DecoderConfig,
     neck::{EPS_2D, normed},
     prompt::Prompt,
-    two_way::TwoWay,
+    two_way::{Seen, TwoWay},
 };
 use crate::{
     error::StageError,
@@ -96,18 +96,23 @@ impl Decoder {
         })
     }
 
-    /// Masks of four times the grid's side. `embedding` [n, d] of a square grid with the features of
-    /// the prompt's mask added; `positions` [n, d] of its tokens; `prompt` [points, d].
+    /// An embedding [n, d] of a square grid with the features of the prompt's mask added, and the
+    /// positions [n, d] of its tokens: once for all prompts that have no mask.
+    pub fn look(&self, embedding: &Tensor, positions: &Tensor) -> Result<Seen> {
+        self.transformer.look(embedding, positions)
+    }
+
+    /// Masks of four times the grid's side. `prompt` [points, d].
     pub fn forward(
         &self,
-        embedding: &Tensor,
+        seen: &Seen,
         positions: &Tensor,
         prompt: &Tensor,
         wanted: Wanted,
         watch: &Watch,
     ) -> Result<Masks> {
         let tokens = Tensor::cat(&[&self.tokens, prompt], 0)?;
-        let (tokens, image) = self.transformer.forward(embedding, positions, &tokens)?;
+        let (tokens, image) = self.transformer.forward(seen, positions, &tokens)?;
         watch.tap("tokens", &tokens);
         let (n, d) = image.dims2()?;
         let grid = image.reshape((n.isqrt(), n.isqrt(), d))?;

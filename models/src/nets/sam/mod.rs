@@ -30,7 +30,9 @@ pub use self::{
     picture::Fit,
     prompt::{Frame, Point, Prompt},
 };
-use self::{config::EncoderConfig, decoder::Decoder, prompt::PromptEncoder, tiny_vit::TinyVit, vit::Vit};
+use self::{
+    config::EncoderConfig, decoder::Decoder, prompt::PromptEncoder, tiny_vit::TinyVit, two_way::Seen, vit::Vit,
+};
 use super::{Net, Vars, Watch, checkpoint::on_device, features};
 use crate::error::StageError;
 
@@ -48,11 +50,13 @@ enum Encoder {
     Vit(Box<Vit>),
 }
 
-/// What is known of a picture, for any number of prompts: 4 MB at the released size.
+/// What is known of a picture, for any number of prompts: 14 MB at the released size.
 #[derive(Debug, Clone)]
 pub struct Embedding {
     /// [n, d]
     pub features: Tensor,
+    /// The same as the decoder sees it with prompts that have no mask.
+    seen: Seen,
     pub fit: Fit,
 }
 
@@ -97,8 +101,9 @@ impl Sam {
             Encoder::Vit(net) => net.forward(&square, watch, &step)?,
         };
         watch.tap("embedding", &features);
+        let seen = self.decoder.look(&features.broadcast_add(&self.prompts.picture(None)?)?, &self.positions)?;
         (watch.step)(total, total)?;
-        Ok(Embedding { features, fit })
+        Ok(Embedding { features, seen, fit })
     }
 
     /// Masks of what `prompt` means on the embedded picture.
@@ -113,13 +118,14 @@ impl Sam {
         let points: Vec<Point> = prompt.points.iter().map(|point| fit.point(*point)).collect();
         let tokens = self.prompts.tokens(&points, prompt.frame.map(|frame| fit.frame(frame)).as_ref())?;
         watch.tap("sparse", &tokens);
-        let dense = self.prompts.picture(prompt.mask.as_deref())?;
-        let image = if prompt.mask.is_some() {
-            watch.tap("dense", &dense);
-            features::add(&embedding.features, &dense)?
-        } else {
-            embedding.features.broadcast_add(&dense)?
+        let seen = match &prompt.mask {
+            None => embedding.seen.clone(),
+            Some(mask) => {
+                let dense = self.prompts.picture(Some(mask))?;
+                watch.tap("dense", &dense);
+                self.decoder.look(&features::add(&embedding.features, &dense)?, &self.positions)?
+            }
         };
-        self.decoder.forward(&image, &self.positions, &tokens, wanted, watch)
+        self.decoder.forward(&seen, &self.positions, &tokens, wanted, watch)
     }
 }

@@ -28,6 +28,18 @@ pub struct TwoWay {
     norm: LayerNorm,
 }
 
+/// An image as a layer's two attentions between image and tokens want it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// [n, d]
+    keys: Tensor,
+    /// Keys and values of tokens that look at the image, queries of the image that looks at tokens,
+    /// each [n, d / 2].
+    k: Tensor,
+    v: Tensor,
+    q: Tensor,
+}
+
 struct Layer {
     /// Of the first layer, whose tokens have no places added and are replaced.
     is_first: bool,
@@ -56,11 +68,16 @@ impl TwoWay {
         })
     }
 
-    /// Image [n, d], its positions [n, d] and tokens [t, d] to tokens and image.
-    pub fn forward(&self, image: &Tensor, positions: &Tensor, tokens: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (mut queries, mut keys) = (tokens.clone(), image.clone());
-        for layer in &self.layers {
-            (queries, keys) = layer.forward(&queries, &keys, tokens, positions)?;
+    /// What no prompt changes: image [n, d] and its positions [n, d], as the first layer sees them.
+    pub fn look(&self, image: &Tensor, positions: &Tensor) -> Result<Seen> {
+        self.layers[0].look(image, positions)
+    }
+
+    /// An image that was looked at, its positions [n, d] and tokens [t, d] to tokens and image.
+    pub fn forward(&self, seen: &Seen, positions: &Tensor, tokens: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (mut queries, mut keys) = self.layers[0].forward(tokens, seen, tokens)?;
+        for layer in &self.layers[1..] {
+            (queries, keys) = layer.forward(&queries, &layer.look(&keys, positions)?, tokens)?;
         }
         let (q, k) = (features::add(&queries, tokens)?, features::add(&keys, positions)?);
         let queries = self.norm.forward(&self.last.forward_add(&q, &k, &keys, &queries)?)?;
@@ -84,13 +101,17 @@ impl Layer {
         })
     }
 
-    fn forward(
-        &self,
-        queries: &Tensor,
-        keys: &Tensor,
-        places: &Tensor,
-        positions: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
+    fn look(&self, keys: &Tensor, positions: &Tensor) -> Result<Seen> {
+        let placed = features::add(keys, positions)?;
+        Ok(Seen {
+            k: self.to_image.k.forward(&placed)?,
+            v: self.to_image.v.forward(keys)?,
+            q: self.to_tokens.q.forward(&placed)?,
+            keys: keys.clone(),
+        })
+    }
+
+    fn forward(&self, queries: &Tensor, seen: &Seen, places: &Tensor) -> Result<(Tensor, Tensor)> {
         let [norm_own, norm_image, norm_hidden, norm_tokens] = &self.norms;
         let queries = if self.is_first {
             self.own.forward(queries, queries, queries)?
@@ -100,14 +121,14 @@ impl Layer {
         };
         let queries = norm_own.forward(&queries)?;
 
-        let placed_keys = features::add(keys, positions)?;
-        let q = features::add(&queries, places)?;
-        let queries = norm_image.forward(&self.to_image.forward_add(&q, &placed_keys, keys, &queries)?)?;
+        let q = self.to_image.q.forward(&features::add(&queries, places)?)?;
+        let queries = norm_image.forward(&self.to_image.mixed(&q, &seen.k, &seen.v, &queries)?)?;
         let hidden = self.hidden.forward(&queries)?.relu()?;
         let queries = norm_hidden.forward(&self.out.forward_add(&hidden, &queries)?)?;
 
-        let q = features::add(&queries, places)?;
-        let keys = norm_tokens.forward(&self.to_tokens.forward_add(&placed_keys, &q, &queries, keys)?)?;
+        let (k, v) =
+            (self.to_tokens.k.forward(&features::add(&queries, places)?)?, self.to_tokens.v.forward(&queries)?);
+        let keys = norm_tokens.forward(&self.to_tokens.mixed(&seen.q, &k, &v, &seen.keys)?)?;
         Ok((queries, keys))
     }
 }
@@ -135,7 +156,13 @@ impl Attention {
         self.out.forward(&self.seen(q, k, v)?)
     }
 
-    /// The same, added to `residual` [n, d].
+    /// What comes of queries, keys and values, added to `residual` [n, d].
+    fn mixed(&self, q: &Tensor, k: &Tensor, v: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        let seen = self.heads.forward(Columns::all(q), Columns::all(k), Columns::all(v))?;
+        self.out.forward_add(&seen, residual)
+    }
+
+    /// The same as `forward`, added to `residual` [n, d].
     fn forward_add(&self, q: &Tensor, k: &Tensor, v: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.out.forward_add(&self.seen(q, k, v)?, residual)
     }
