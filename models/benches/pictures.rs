@@ -1,7 +1,7 @@
 //! Networks that see pictures, and the layers they are made of, on the CPU. One JSON line each.
 //!
 //! ```sh
-//! pictures [layers] [srvgg] [rrdb] [memory] [--runs N] [--precisions f32,bf16]
+//! pictures [layers] [srvgg] [rrdb] [u2net] [isnet] [memory] [--runs N] [--precisions f32,bf16]
 //! ```
 //!
 //! Weights are made by formula. Seconds are the best of N runs on all threads. `memory` makes a
@@ -13,9 +13,12 @@ use std::{env, error::Error, time::Instant};
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage};
 use meshkiln_models::nets::{
-    Compute, Loader, Precision, Watch,
+    Compute, Loader, Precision, Vars, Watch,
     conv::{After, Conv2d, ConvShape, ConvTranspose2d},
+    isnet::IsNet,
+    saliency::Saliency,
     synthetic::Synthetic,
+    u2net::U2Net,
     upscale::Upscaler,
 };
 use serde_json::{Value as Json, json};
@@ -28,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let n_runs = value("--runs").map_or(Ok(5), |n| n.parse())?;
     let precisions = value("--precisions").map_or("f32,bf16", |list| list);
     let precisions: Vec<Precision> = precisions.split(',').filter_map(Precision::find).collect();
-    let parts = ["layers", "srvgg", "rrdb", "memory"];
+    let parts = ["layers", "srvgg", "rrdb", "u2net", "isnet", "memory"];
     let named: Vec<&str> = parts.into_iter().filter(|part| given.iter().any(|word| word == part)).collect();
     let named = if named.is_empty() { vec!["layers", "srvgg"] } else { named };
     for precision in precisions {
@@ -38,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "layers" => layers(&compute, n_runs)?,
                 "srvgg" => enlarge("realesr-general-x4v3", 512, &compute, n_runs)?,
                 "rrdb" => enlarge("realesrgan-x4plus", 512, &compute, n_runs)?,
+                "u2net" => cut_out::<U2Net>("u2net", &compute, n_runs)?,
+                "isnet" => cut_out::<IsNet>("isnet", &compute, n_runs)?,
                 _ => {
                     enlarge("realesr-general-x4v3", 1024, &compute, 1)?;
                     println!("{}", json!({ "part": "memory", "precision": precision.id(), "peak_mb": peak_mb() }));
@@ -71,7 +76,7 @@ fn shapes() -> Vec<(&'static str, ConvShape, usize)> {
 }
 
 fn layers(compute: &Compute, n_runs: usize) -> Result<(), Box<dyn Error>> {
-    let vars = meshkiln_models::nets::Vars::new(&FORMULA, compute);
+    let vars = Vars::new(&FORMULA, compute);
     for (name, shape, side) in shapes() {
         let layer = Conv2d::new(shape, After::LeakyRelu(0.2), &vars.pp(name))?;
         let x = numbers(side, shape.n_in)?;
@@ -98,6 +103,20 @@ fn enlarge(id: &str, side: u32, compute: &Compute, n_runs: usize) -> Result<(), 
     let picture = RgbImage::from_fn(side, side, |x, y| Rgb([x as u8, y as u8, (x * y / 64) as u8]));
     let seconds = best(n_runs, || Ok(net.enlarge(&picture, &Watch::nobody())?))?;
     print(&format!("{id} of {side}"), compute, seconds, json!({}));
+    Ok(())
+}
+
+/// The network alone, on a picture of the size that it sees.
+fn cut_out<N: Saliency + Send + Sync + 'static>(
+    id: &str,
+    compute: &Compute,
+    n_runs: usize,
+) -> Result<(), Box<dyn Error>> {
+    let net = Loader::find(id).ok_or("loader")?.load(None, &FORMULA, compute)?;
+    let net = net.get::<N>().ok_or("net")?;
+    let x = numbers(net.prepare().side, 3)?;
+    let seconds = best(n_runs, || Ok(net.forward(&x, &Watch::nobody())?))?;
+    print(&format!("{id} of {}", net.prepare().side), compute, seconds, json!({}));
     Ok(())
 }
 

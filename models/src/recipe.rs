@@ -81,7 +81,7 @@ pub struct PlannedStep {
     pub engine: &'static str,
     /// Complete: one entry for each parameter of the stage and the engine.
     pub settings: Settings,
-    /// Nets that `auto` would have preferred, had their weights been here.
+    /// The net that would do better than the built-in engine which `auto` chose, were its weights here.
     pub missed: Vec<&'static str>,
 }
 
@@ -284,7 +284,7 @@ impl Step {
         let engine = networks::choose_engine(self, nets)?;
         let stage = find_stage(self.stage);
         let missed = match self.engine == AUTO {
-            true => networks::candidates(self, stage).take_while(|e| e.id != engine.id).filter_map(|e| e.net).collect(),
+            true => networks::missed(self, stage, engine).into_iter().collect(),
             false => self.missed.clone(),
         };
         let settings = stage

@@ -7,7 +7,7 @@ use meshkiln_models::{
     image::decode::decode,
 };
 use meshkiln_protocol::job::JobState;
-use meshkiln_tests::{Home, PATIENCE, example, until};
+use meshkiln_tests::{Home, PATIENCE, PROP, example, until};
 use serde_json::Value as Json;
 
 fn text(bytes: &[u8]) -> String {
@@ -45,14 +45,14 @@ fn fire_starts_the_daemon_and_makes_a_file_that_refire_makes_again() {
     assert_eq!(fs::read(&file).unwrap(), first);
     let fewer = home.cli_json(&["refire", file.to_str().unwrap(), "--set", "simplify.triangles=1000"]);
     for (stage, state) in states(&fewer["jobs"][0]) {
-        let before = ["decode", "cutout", "reconstruct", "surface", "clean"].contains(&stage.as_str());
+        let before = PROP[..6].contains(&stage.as_str());
         assert_eq!(state, if before { "cached" } else { "done" }, "{stage}");
     }
     let fewer = glb::read(&fs::read(&file).unwrap()).unwrap();
     assert!((900..=1000).contains(&fewer.mesh.triangles.len()), "{} triangles", fewer.mesh.triangles.len());
 
     let times = &again["jobs"][0]["report"]["stage_ms"];
-    assert_eq!(times.as_object().unwrap().len(), 13, "{times}");
+    assert_eq!(times.as_object().unwrap().len(), PROP.len(), "{times}");
 
     let jobs = home.cli_json(&["jobs"]);
     assert_eq!(jobs["jobs"].as_array().unwrap().len(), 3);

@@ -13,7 +13,7 @@ import os
 
 import peers
 
-NAMES = ["layers", "srvgg", "rrdb"]
+NAMES = ["layers", "srvgg", "rrdb", "u2net", "isnet"]
 # name: input, output channels, kernel, stride, dilation, groups, side
 LAYERS = {
     "rrdb grow 64": (64, 32, 3, 1, 1, 1, 128),
@@ -145,7 +145,95 @@ def rrdb(torch):
     yield "realesrgan-x4plus of 512", Rrdb(), (3, 512, 512)
 
 
-CASES = {"layers": layers, "srvgg": srvgg, "rrdb": rrdb}
+def nested_u(torch, n_in):
+    """The nested U of U2-Net and IS-Net, batch norms folded into the convolutions before them."""
+    from torch import nn
+
+    resize = lambda x, like: nn.functional.interpolate(x, size=like.shape[2:], mode="bilinear")
+    pool = lambda x: nn.functional.max_pool2d(x, 2, 2, ceil_mode=True)
+
+    def conv(n_in, n_out, dilation=1):
+        return nn.Sequential(nn.Conv2d(n_in, n_out, 3, 1, dilation, dilation), nn.ReLU(inplace=True))
+
+    class Block(nn.Module):
+        def __init__(self, depth, n_in, n_mid, n_out):
+            super().__init__()
+            self.pooled = depth > 0
+            n = depth or 4
+            far = lambda i: (2 if i == n else 1) if depth else 1 << (i - 1)
+            self.into = conv(n_in, n_out)
+            self.down = nn.ModuleList(conv(n_out if i == 1 else n_mid, n_mid, far(i)) for i in range(1, n + 1))
+            self.up = nn.ModuleList(conv(2 * n_mid, n_out if i == 1 else n_mid, far(i)) for i in range(n - 1, 0, -1))
+
+        def forward(self, x):
+            first = x = self.into(x)
+            down = []
+            for i, layer in enumerate(self.down):
+                x = layer(pool(x) if self.pooled and 0 < i < len(self.down) - 1 else x)
+                down.append(x)
+            x = down.pop()
+            for layer in self.up:
+                across = down.pop()
+                x = layer(torch.cat([resize(x, across), across], 1))
+            return x + first
+
+    class NestedU(nn.Module):
+        def __init__(self):
+            super().__init__()
+            kinds = [7, 6, 5, 4, 0, 0]
+            down = [(32, 64), (32, 128), (64, 256), (128, 512), (256, 512), (256, 512)]
+            up = [(256, 512), (128, 256), (64, 128), (32, 64), (16, 64)]
+            widths = [n_in, *(n_out for _, n_out in down)]
+            self.down = nn.ModuleList(Block(kinds[i], widths[i], *down[i]) for i in range(6))
+            below = [512, *(n_out for _, n_out in up)]
+            self.up = nn.ModuleList(Block(kinds[4 - i], below[i] + down[4 - i][1], *up[i]) for i in range(5))
+            self.sides = nn.ModuleList(nn.Conv2d(n, 1, 3, 1, 1) for n in [64, 64, 128, 256, 512, 512])
+
+        def forward(self, x):
+            down = []
+            for i, block in enumerate(self.down):
+                x = block(pool(x) if i else x)
+                down.append(x)
+            levels = [x]
+            for i, block in enumerate(self.up):
+                across = down[4 - i]
+                x = block(torch.cat([resize(x, across), across], 1))
+                levels.append(x)
+            return [side(level) for side, level in zip(self.sides, reversed(levels))]
+
+    return NestedU()
+
+
+def u2net(torch):
+    from torch import nn
+
+    class U2Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.out = nested_u(torch, 3), nn.Conv2d(6, 1, 1)
+
+        def forward(self, x):
+            maps = [nn.functional.interpolate(m, size=x.shape[2:], mode="bilinear") for m in self.u(x)]
+            return torch.sigmoid(self.out(torch.cat(maps, 1)))
+
+    yield "u2net of 320", U2Net(), (3, 320, 320)
+
+
+def isnet(torch):
+    from torch import nn
+
+    class IsNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.u = nn.Conv2d(3, 64, 3, 2, 1), nested_u(torch, 64)
+
+        def forward(self, x):
+            return torch.sigmoid(nn.functional.interpolate(self.u(self.first(x))[0], size=x.shape[2:], mode="bilinear"))
+
+    yield "isnet of 1024", IsNet(), (3, 1024, 1024)
+
+
+CASES = {"layers": layers, "srvgg": srvgg, "rrdb": rrdb, "u2net": u2net, "isnet": isnet}
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,10 @@
 use serde_json::Value as Json;
 
 use super::{AUTO, RecipeError, Step, find_stage};
-use crate::stage::{Engine, NET, ParamKind, Stage};
+use crate::{
+    stage::{Engine, NET, ParamKind, Stage},
+    weights::catalogue,
+};
 
 /// What is known of networks where a recipe is planned.
 pub trait Networks {
@@ -101,6 +104,16 @@ fn none_for(step: &Step, stage: &'static Stage) -> RecipeError {
     }
 }
 
+/// Where a built-in engine stands in for networks, the one of them to fetch: the first of those that
+/// ask least of a machine.
+pub(super) fn missed(step: &Step, stage: &'static Stage, chosen: &Engine) -> Option<&'static str> {
+    if chosen.net.is_some() || step.given.contains_key(NET) {
+        return None;
+    }
+    let before = candidates(step, stage).take_while(|engine| engine.id != chosen.id).filter_map(|engine| engine.net);
+    before.min_by_key(|net| catalogue::find(net).map(|net| net.memory))
+}
+
 fn none(stage: &Stage) -> RecipeError {
     RecipeError {
         message: format!("no engine of `{}` can run here", stage.id),
@@ -151,7 +164,7 @@ mod tests {
         };
         assert_eq!(cutout(&["cutout.points="], &["sam-vit-b"]).unwrap().0, "classic");
         let points = ["cutout.points=0.4,0.5 -0.1,0.1"];
-        assert_eq!(cutout(&points, &["sam-vit-b"]), Ok(("sam-vit-b", vec!["mobile-sam"])));
+        assert_eq!(cutout(&points, &["sam-vit-b"]), Ok(("sam-vit-b", vec![])));
         assert_eq!(cutout(&[points[0], "cutout.engine=classic"], &[]).unwrap().0, "classic");
         let none = cutout(&points, &[]).unwrap_err();
         assert!(none.contains("reads `points`") && none.contains("mobile-sam, sam-vit-b"), "{none}");

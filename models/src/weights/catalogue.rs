@@ -234,6 +234,13 @@ pub static BUILT_IN: &[BuiltIn] = &[
         suits: "When the picture is what you want, not a mesh.",
     },
     BuiltIn {
+        id: "upscale",
+        doc: "The picture alone, four times as wide and high.",
+        serves: &[Need::Image],
+        used_by: Used::Recipe("upscale"),
+        suits: "Small pictures; without the weights of a network they are resampled.",
+    },
+    BuiltIn {
         id: "inflate",
         doc: "Blows the outline up to a rounded, closed mesh.",
         serves: &[Need::ThreeD],
