@@ -109,6 +109,7 @@ pub fn relief(
         Some(cutout) => Sheet::of_outline(cutout, how.subdivisions)?,
         None => Sheet::rectangle(size, how.subdivisions),
     };
+    sheet.shake();
     poll()?;
     let ground = Ground::new(depth, outline, sheet.cell / size.max_element(), how);
     let heights = ground.heights(&sheet, size, how);

@@ -10,6 +10,9 @@ use crate::{
     mesh::{outline, silhouette::Silhouette},
 };
 
+/// How far points are moved off the lattice, in cells: triangles keep their turn up to a quarter.
+const SHAKE: f32 = 0.18;
+
 pub struct Sheet {
     /// In pixels of the picture: x to the right, y down.
     pub points: Vec<Vec2>,
@@ -89,6 +92,27 @@ impl Sheet {
         self.points.iter().fold((first, first), |(low, high), p| (low.min(*p), high.max(*p)))
     }
 
+    /// Moves inner points off the lines of the lattice, by up to `SHAKE` of a cell. Three points of a
+    /// line have no area on the texture, however far apart their heights are, and `simplify` would make
+    /// triangles of them. The same for the same sheet.
+    pub fn shake(&mut self) {
+        let mut near_border = vec![false; self.points.len()];
+        self.loops.iter().flatten().for_each(|v| near_border[*v as usize] = true);
+        let on_border = near_border.clone();
+        for triangle in self.triangles.iter().filter(|t| t.iter().any(|v| on_border[*v as usize])) {
+            triangle.iter().for_each(|v| near_border[*v as usize] = true);
+        }
+        let reach = SHAKE * self.cell;
+        for (i, point) in self.points.iter_mut().enumerate().filter(|(i, _)| !near_border[*i]) {
+            // SplitMix64's finish (Steele, Lea, Flood, 2014) of the point's number, its halves to -1..1.
+            let mut bits = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            let share = |half: u32| half as f32 / 2f32.powi(31) - 1.0;
+            *point += Vec2::new(share((bits >> 32) as u32), share(bits as u32)) * reach;
+        }
+    }
+
     /// Parts each square of a rectangle along the diagonal that `heights` change less along: ridges
     /// and valleys do not become saws.
     pub fn turn_diagonals(&mut self, heights: &[f32]) {
@@ -149,6 +173,25 @@ mod tests {
         assert!(sheet.triangles.iter().all(|t| area(&sheet, t) > 0.0) && (total - 2.0 * 60_000.0).abs() < 1.0);
         assert!(sheet.loops[0].len() == 100 && (area(&sheet, &sheet.loops[0]) - 120_000.0).abs() < 1.0);
         assert!(sheet.corners.iter().all(|corner| sheet.loops[0].contains(corner)));
+    }
+
+    #[test]
+    fn shaken_points_lie_on_no_line_and_no_triangle_turns_over() {
+        let mut sheet = Sheet::rectangle(Vec2::new(300.0, 200.0), 30);
+        let before = sheet.points.clone();
+        sheet.shake();
+        assert!(sheet.triangles.iter().all(|t| area(&sheet, t) > 30.0));
+        let at = |x: usize, y: usize| sheet.points[y * 31 + x];
+        let bent = |a: Vec2, b: Vec2, c: Vec2| (b - a).perp_dot(c - a).abs();
+        let inner = (3..27).flat_map(|x| (3..17).map(move |y| (x, y)));
+        let threes = inner.flat_map(|(x, y)| {
+            [(1, 0), (0, 1), (1, 1)].map(|(dx, dy)| bent(at(x - dx, y - dy), at(x, y), at(x + dx, y + dy)))
+        });
+        let threes: Vec<f32> = threes.collect();
+        // Twice the area of a cell is 200 square pixels.
+        let flat = threes.iter().filter(|area| **area < 1.0).count();
+        assert!(threes.iter().all(|area| *area > 0.0) && flat * 20 < threes.len(), "{flat} of {}", threes.len());
+        assert!(sheet.loops[0].iter().all(|v| sheet.points[*v as usize] == before[*v as usize]));
     }
 
     #[test]
