@@ -219,10 +219,8 @@ fn with_fresh_normals(mut mesh: Mesh) -> Mesh {
         index[v as usize] = 0;
     }
     let used: Vec<bool> = index.iter().map(|i| *i == 0).collect();
-    let mut n_kept = 0;
-    for i in index.iter_mut().filter(|i| **i == 0) {
-        *i = n_kept;
-        n_kept += 1;
+    for (new, i) in index.iter_mut().filter(|i| **i == 0).enumerate() {
+        *i = new as u32;
     }
     mesh.positions = faces::keep(&mesh.positions, &used);
     mesh.colors = faces::keep(&mesh.colors, &used);

@@ -61,7 +61,7 @@ impl Swin {
         let level = |i: usize| {
             let (d, of_level) = (config.width << i, vars.pp(format!("layers.{i}")));
             let block = |j: usize| {
-                let shift = if j % 2 == 0 { 0 } else { config.window / 2 };
+                let shift = if j.is_multiple_of(2) { 0 } else { config.window / 2 };
                 Block::new(d, config.heads[i], config.window, shift, &of_level.pp(format!("blocks.{j}")))
             };
             Ok(Level {

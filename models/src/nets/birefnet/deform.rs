@@ -44,9 +44,9 @@ impl DeformableConv {
         let (scale, shift, mean, variance) = (of("weight")?, of("bias")?, of("running_mean")?, of("running_var")?);
         let mut by_tap = vec![0.0; weight.len()];
         let mut bias = vec![0.0; n_out];
-        for out in 0..n_out {
+        for (out, bias) in bias.iter_mut().enumerate() {
             let factor = f64::from(scale[out]) / (f64::from(variance[out]) + eps).sqrt();
-            bias[out] = (f64::from(shift[out]) - f64::from(mean[out]) * factor) as f32;
+            *bias = (f64::from(shift[out]) - f64::from(mean[out]) * factor) as f32;
             for (c, tap) in (0..n_in).flat_map(|c| (0..taps).map(move |tap| (c, tap))) {
                 // Shares go up to 2, what comes out of a sigmoid to 1.
                 let value = f64::from(weight[(out * n_in + c) * taps + tap]) * factor * 2.0;

@@ -72,7 +72,7 @@ impl Net for BiRefNet {
 impl BiRefNet {
     pub fn new(config: Config, vars: &Vars) -> Result<BiRefNet> {
         // Of the maps, deepest first: those of both sizes of the picture side by side.
-        let channels = [3, 2, 1, 0].map(|level| 2 * config.swin.width << level);
+        let channels = [3, 2, 1, 0].map(|level| (2 * config.swin.width) << level);
         let n_squeezed = channels.iter().sum();
         Ok(BiRefNet {
             backbone: Swin::new(&config.swin, &vars.pp("bb"))?,
@@ -96,7 +96,7 @@ impl Saliency for BiRefNet {
     /// [h, w, 3] to [h, w, 1] in 0..=1. Taps: `x1` to `x4`, `squeezed`, `p4` to `p1`, `d0`.
     fn forward(&self, picture: &Tensor, watch: &Watch) -> Result<Tensor> {
         let (h, w, _) = picture.dims3()?;
-        if h % 32 != 0 || w % 32 != 0 || h.min(w) == 0 {
+        if !h.is_multiple_of(32) || !w.is_multiple_of(32) || h.min(w) == 0 {
             return Err(StageError::internal(format!("a picture of {w}x{h} is no multiple of 32")));
         }
         let total = 2 * self.config.swin.n_blocks() as u32 + 1 + decoder::N_BLOCKS;
