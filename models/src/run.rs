@@ -126,6 +126,6 @@ mod tests {
         let error = run_plan(&export_image(), &mut asset(), &cancel, &|_, _| {}).expect_err("cancelled");
         assert_eq!((error.stage, error.source.kind), ("export-image", StageErrorKind::Cancelled));
         let error = run_plan(&export_image(), &mut Asset::default(), &CancelToken::default(), &|_, _| {});
-        assert_eq!(error.expect_err("empty").to_string(), "export-image: slot `image` is empty");
+        assert_eq!(error.expect_err("empty").to_string(), "export-image: slot `provenance` is empty");
     }
 }

@@ -7,9 +7,9 @@ use meshkiln_protocol::job::{JobState, StageState, SubmitParams};
 use meshkiln_tests::{Daemon, Home, PATIENCE, PROP, example, stages_in, submit, until};
 use rusqlite::Connection;
 
-/// Those of `draft`: no levels of detail, no collider.
+/// Those of `draft`: the picture as it is, no levels of detail, no collider.
 fn draft() -> Vec<&'static str> {
-    PROP.into_iter().filter(|stage| !matches!(*stage, "lods" | "collider")).collect()
+    PROP.into_iter().filter(|stage| !matches!(*stage, "upscale" | "lods" | "collider")).collect()
 }
 
 fn lantern(home: &Home, name: &str) -> SubmitParams {

@@ -424,15 +424,15 @@ fn a_foreign_file_in_the_way_fails_the_job_and_a_full_disk_delays_it() {
             0s w1 run decode
             1s w1 run cutout
             2s w1 run export-image
-            3s a put `asset from cutout from image from source of a` at /out/a
+            3s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             3s a failed: OutputExists: could not put it: OutputExists
             4s b queued
             4s reply b
             4s b running
-            4s b put `asset from cutout from image from source of a` at /out/b
+            4s b put `asset from cutout from image from source of a + image from source of a` at /out/b
             4s b queued
             9s b running
-            9s b put `asset from cutout from image from source of a` at /out/b
+            9s b put `asset from cutout from image from source of a + image from source of a` at /out/b
             9s b done
         "#]],
     );
@@ -458,11 +458,11 @@ fn a_late_report_about_an_earlier_attempt_changes_nothing() {
             0s w1 run decode
             1s w1 run cutout
             2s w1 run export-image
-            3s a put `asset from cutout from image from source of a` at /out/a
+            3s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             3.5s a cancelled
             3.6s a queued
             3.6s a running
-            3.6s a put `asset from cutout from image from source of a` at /out/a
+            3.6s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             5s a done
         "#]],
     );

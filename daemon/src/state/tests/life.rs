@@ -294,9 +294,9 @@ fn an_asset_lost_before_it_was_put_is_made_again() {
             0s w1 run decode
             1s w1 run cutout
             2s w1 run export-image
-            3s a put `asset from cutout from image from source of a` at /out/a
+            3s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             3s w1 run export-image
-            4s a put `asset from cutout from image from source of a` at /out/a
+            4s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             4s a done
         "#]],
     );

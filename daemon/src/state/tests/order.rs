@@ -30,7 +30,7 @@ fn a_job_runs_its_plan_step_by_step() {
             0s w1 run decode
             1s w1 run cutout
             2s w1 run export-image
-            3s a put `asset from cutout from image from source of a` at /out/a
+            3s a put `asset from cutout from image from source of a + image from source of a` at /out/a
             3.1s a done
         "#]],
     );
