@@ -171,7 +171,7 @@ impl Config {
     /// Whether pixels of this size can be run.
     pub fn check_size(&self, height: usize, width: usize) -> Result<()> {
         let patch = self.vit.patch;
-        if height == 0 || width == 0 || height % patch != 0 || width % patch != 0 {
+        if height == 0 || width == 0 || !height.is_multiple_of(patch) || !width.is_multiple_of(patch) {
             return Err(StageError::internal(format!("{width}x{height} pixels are no patches of {patch}")));
         }
         let side = self.vit.trained_side;

@@ -48,9 +48,8 @@ impl Checkpoint for Original<'_> {
 
     fn release(&self, key: &str) {
         // What is shared goes with its last part.
-        match original(key) {
-            Some((name, None | Some(2))) => self.0.release(&name),
-            _ => {}
+        if let Some((name, None | Some(2))) = original(key) {
+            self.0.release(&name);
         }
     }
 }

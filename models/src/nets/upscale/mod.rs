@@ -28,7 +28,7 @@ pub struct Upscaler {
 
 enum Kind {
     Rrdb(Box<Rrdb>),
-    Srvgg(Srvgg),
+    Srvgg(Box<Srvgg>),
 }
 
 impl Net for Upscaler {
@@ -38,8 +38,8 @@ impl Net for Upscaler {
             "realesrgan-x4plus" => Kind::Rrdb(Box::new(Rrdb::new(rrdb::Config::x4plus(), vars)?)),
             "realesrgan-x4plus-anime" => Kind::Rrdb(Box::new(Rrdb::new(rrdb::Config::x4plus_anime(), vars)?)),
             "realesrgan-x2plus" => Kind::Rrdb(Box::new(Rrdb::new(rrdb::Config::x2plus(), vars)?)),
-            "realesr-general-x4v3" => Kind::Srvgg(Srvgg::new(srvgg::Config::general_x4v3(), vars)?),
-            "realesr-animevideov3" => Kind::Srvgg(Srvgg::new(srvgg::Config::animevideov3(), vars)?),
+            "realesr-general-x4v3" => Kind::Srvgg(Box::new(Srvgg::new(srvgg::Config::general_x4v3(), vars)?)),
+            "realesr-animevideov3" => Kind::Srvgg(Box::new(Srvgg::new(srvgg::Config::animevideov3(), vars)?)),
             other => return Err(StageError::internal(format!("`{other}` is no upscaler"))),
         };
         Ok(Upscaler { net, device })

@@ -8,7 +8,7 @@ use crate::nets::{Compute, Precision, synthetic::Synthetic};
 fn small(config: srvgg::Config) -> Upscaler {
     let weights = Synthetic { seed: 5, tensors: None };
     let compute = Compute::cpu(Precision::F32).unwrap();
-    let net = Kind::Srvgg(Srvgg::new(config, &Vars::new(&weights, &compute)).unwrap());
+    let net = Kind::Srvgg(Box::new(Srvgg::new(config, &Vars::new(&weights, &compute)).unwrap()));
     Upscaler { net, device: Device::Cpu }
 }
 
