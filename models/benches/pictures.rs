@@ -1,11 +1,12 @@
 //! Networks that see pictures, and the layers they are made of, on the CPU. One JSON line each.
 //!
 //! ```sh
-//! pictures [layers] [srvgg] [rrdb] [u2net] [isnet] [memory] [--runs N] [--precisions f32,bf16]
+//! pictures [layers] [srvgg] [rrdb] [u2net] [isnet] [memory] [memory-rrdb] [--runs N] [--precisions f32,bf16]
 //! ```
 //!
-//! Weights are made by formula. Seconds are the best of N runs on all threads. `memory` makes a
-//! picture of 1024x1024 four times as large and tells the peak of the whole process: run it alone.
+//! Weights are made by formula. Seconds are the best of N runs on all threads. `memory` and
+//! `memory-rrdb` make a picture of 1024x1024 four times as large and tell the peak of the whole
+//! process: run them alone.
 //! `tests/peers/pictures.py` runs this beside PyTorch.
 
 use std::{env, error::Error, time::Instant};
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let n_runs = value("--runs").map_or(Ok(5), |n| n.parse())?;
     let precisions = value("--precisions").map_or("f32,bf16", |list| list);
     let precisions: Vec<Precision> = precisions.split(',').filter_map(Precision::find).collect();
-    let parts = ["layers", "srvgg", "rrdb", "u2net", "isnet", "memory"];
+    let parts = ["layers", "srvgg", "rrdb", "u2net", "isnet", "memory", "memory-rrdb"];
     let named: Vec<&str> = parts.into_iter().filter(|part| given.iter().any(|word| word == part)).collect();
     let named = if named.is_empty() { vec!["layers", "srvgg"] } else { named };
     for precision in precisions {
@@ -44,8 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "u2net" => cut_out::<U2Net>("u2net", &compute, n_runs)?,
                 "isnet" => cut_out::<IsNet>("isnet", &compute, n_runs)?,
                 _ => {
-                    enlarge("realesr-general-x4v3", 1024, &compute, 1)?;
-                    println!("{}", json!({ "part": "memory", "precision": precision.id(), "peak_mb": peak_mb() }));
+                    let net = if *part == "memory" { "realesr-general-x4v3" } else { "realesrgan-x4plus" };
+                    enlarge(net, 1024, &compute, 1)?;
+                    println!("{}", json!({ "part": part, "precision": precision.id(), "peak_mb": peak_mb() }));
                 }
             }
         }

@@ -198,26 +198,43 @@ pub fn resize_nearest(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
 
 /// [h, w, (r, r, c)] to [r h, r w, c].
 pub fn depth_to_space(x: &Tensor, r: usize) -> Result<Tensor> {
+    let (h, w, _) = x.dims3()?;
+    depth_to_space_within(x, r, 0, r * h, r * w)
+}
+
+/// `depth_to_space`, of which `out_h` x `out_w` pixels are kept, from `margin` pixels below the upper
+/// and right of the left border on.
+pub fn depth_to_space_within(x: &Tensor, r: usize, margin: usize, out_h: usize, out_w: usize) -> Result<Tensor> {
     let (h, w, channels) = x.dims3()?;
     let c = channels / (r * r);
-    if r == 1 {
-        return Ok(x.clone());
+    if margin + out_h > r * h || margin + out_w > r * w {
+        return Err(StageError::internal(format!(
+            "{out_h}x{out_w} pixels from {margin} on are not in {h}x{w} times {r}"
+        )));
     }
     if x.device().is_cpu() {
-        let mut y = vec![0.0; h * w * channels];
+        let mut y = vec![0.0; out_h * out_w * c];
         read(x, |x| {
-            y.par_chunks_mut(w * r * c).enumerate().for_each(|(row, y)| {
+            y.par_chunks_mut(out_w * c).enumerate().for_each(|(row, y)| {
+                let row = row + margin;
                 let x = &x[row / r * w * channels..][..w * channels];
-                for (y, x) in y.chunks_exact_mut(r * c).zip(x.chunks_exact(channels)) {
-                    y.copy_from_slice(&x[row % r * r * c..][..r * c]);
+                // Pixels of one input lie side by side in both.
+                let (mut at, mut y) = (margin, y);
+                while !y.is_empty() {
+                    let n = (r - at % r).min(y.len() / c);
+                    let from = at / r * channels + (row % r * r + at % r) * c;
+                    let (to, rest) = y.split_at_mut(n * c);
+                    to.copy_from_slice(&x[from..][..n * c]);
+                    (at, y) = (at + n, rest);
                 }
             });
             Ok(())
         })?;
-        return written(y, &[r * h, r * w, c]);
+        return written(y, &[out_h, out_w, c]);
     }
     let split = x.reshape(&[h, w, r, r, c][..])?.permute([0, 2, 1, 3, 4])?;
-    Ok(split.contiguous()?.reshape((r * h, r * w, c))?)
+    let whole = split.contiguous()?.reshape((r * h, r * w, c))?;
+    Ok(whole.narrow(0, margin, out_h)?.narrow(1, margin, out_w)?.contiguous()?)
 }
 
 /// [h, w, (c, r, r)] to [r h, r w, c] (Shi et al., 2016).
@@ -242,3 +259,6 @@ pub fn from_rgb(picture: &RgbImage, mean: [f32; 3], std: [f32; 3], device: &Devi
     let values = pixels.flat_map_iter(|p| (0..3).map(|c| (f32::from(p[c]) / 255.0 - mean[c]) / std[c])).collect();
     Ok(Tensor::from_vec(values, (h, w, 3), &Device::Cpu)?.to_device(device)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,17 +74,16 @@ pub(super) fn gather(isa: Isa, shape: &ConvShape, depth: &Depth, inputs: &Inputs
             for remainder in 0..lay.stride {
                 let first = block.x * shape.stride + remainder + piece.tap * shape.dilation;
                 let n = (lay.columns - remainder).div_ceil(lay.stride);
-                let is_inside = |i: usize| {
-                    (first + i * shape.stride).checked_sub(shape.padding).filter(|x| y.is_some() && *x < inputs.w)
-                };
-                // Those inside are neighbours too.
-                let start = (0..n).find(|i| is_inside(*i).is_some()).unwrap_or(n);
-                let end = (start..n).find(|i| is_inside(*i).is_none()).unwrap_or(n);
+                // Those inside the picture are neighbours too.
+                let before = |x: usize| (x + shape.padding).saturating_sub(first).div_ceil(shape.stride).min(n);
+                let (start, end) = if y.is_some() { (before(0), before(inputs.w)) } else { (n, n) };
+                let start = start.min(end);
                 let pixel = (piece.chunk * lay.rows + row) * lay.pitch + remainder * lay.part;
                 let places = Places { first: pixel * depth.stride, within: piece.within, stride: depth.stride };
                 places.clear(depth.pairs, 0..start, piece.len, to);
                 places.clear(depth.pairs, end..n, piece.len, to);
-                if let (Some(y), Some(x)) = (y, is_inside(start)) {
+                if let Some(y) = y.filter(|_| start < end) {
+                    let x = first + start * shape.stride - shape.padding;
                     let from = &piece.values[(y * inputs.w + x) * piece.channels..];
                     let from = Pixels {
                         values: from,
