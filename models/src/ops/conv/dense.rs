@@ -41,7 +41,15 @@ impl Dense {
 
     /// `y` has room for the outputs of the whole picture.
     pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        // A layer of one tap knows no rows: all pixels are one.
+        let row = Inputs { parts: inputs.parts, h: 1, w: inputs.h * inputs.w };
+        let inputs = if self.is_pointwise() { &row } else { inputs };
         self.tasks(inputs).into_par_iter().for_each(|task| self.run(&task, inputs, y, then));
+    }
+
+    fn is_pointwise(&self) -> bool {
+        let ConvShape { kernel, stride, padding, .. } = self.shape;
+        (kernel, stride, padding) == (1, 1, 0)
     }
 
     fn n_panels(&self) -> usize {
@@ -54,14 +62,19 @@ impl Dense {
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let n_threads = rayon::current_num_threads();
         let wanted = if n_threads == 1 { 1 } else { 4 * n_threads };
-        let widths = (4..=12).map(|n| n * tile_rows(self.isa) * (14 / tile_rows(self.isa)).max(1));
-        let costs = widths.map(|columns| columns.min(out_w)).map(|columns| {
-            let rows = self.rows(columns, out_h, wanted.div_ceil(out_w.div_ceil(columns)));
-            (self.cost(rows, columns, out_h, out_w), rows, columns)
+        let tile = tile_rows(self.isa) * (14 / tile_rows(self.isa)).max(1);
+        let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
+        let options = widths.flat_map(|columns| {
+            let across = out_w.div_ceil(columns);
+            let rows = [(GATHERED, wanted), (GATHERED, 1), (2 * GATHERED, 1)];
+            rows.map(|(most, wanted)| (self.rows(columns, out_h, most, wanted.div_ceil(across)), columns))
         });
-        let (_, rows, columns) = costs.min().expect("several widths");
-        let n_blocks = out_h.div_ceil(rows) * out_w.div_ceil(columns);
-        let groups = (wanted / n_blocks).clamp(1, self.n_panels());
+        let costs = options.map(|(rows, columns)| {
+            let n_blocks = out_h.div_ceil(rows) * out_w.div_ceil(columns);
+            let groups = (wanted / n_blocks).clamp(1, self.n_panels());
+            (self.cost(rows, columns, groups, wanted > 2 * n_blocks * groups, out_h, out_w), rows, columns, groups)
+        });
+        let (_, rows, columns, groups) = costs.min().expect("several widths");
         let panels = self.n_panels().div_ceil(groups);
         let mut tasks = Vec::new();
         for (y, x) in (0..out_h).step_by(rows).flat_map(|y| (0..out_w).step_by(columns).map(move |x| (y, x))) {
@@ -73,32 +86,40 @@ impl Dense {
         tasks
     }
 
-    /// As many rows as scratch should hold, and few enough that there are `wanted` blocks.
-    fn rows(&self, columns: usize, out_h: usize, wanted: usize) -> usize {
+    /// As many rows as `most` gathered numbers allow, and few enough that there are `wanted` blocks.
+    fn rows(&self, columns: usize, out_h: usize, most: usize, wanted: usize) -> usize {
         let depth = &self.weights.depth;
         let row = Gathered::new(&self.shape, depth, 1, columns).pitch * depth.n_chunks() * depth.stride;
-        let rows = (GATHERED / row).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
+        let rows = (most / row).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
         let n_down = out_h.div_ceil(rows.clamp(1, out_h)).max(wanted.min(out_h.div_ceil(2)));
         out_h.div_ceil(n_down)
     }
 
-    /// About how long the picture takes in blocks of this size, in products of 16 lanes.
-    fn cost(&self, rows: usize, columns: usize, out_h: usize, out_w: usize) -> usize {
+    /// About how long the picture takes in blocks of this size, in products of 16 lanes; each block is
+    /// gathered for each of `groups` of panels. `idle`: there are fewer tasks than threads want.
+    fn cost(&self, rows: usize, columns: usize, groups: usize, idle: bool, out_h: usize, out_w: usize) -> usize {
         let depth = &self.weights.depth;
         let products = self.shape.kernel * self.shape.kernel / depth.folded * depth.n * self.n_panels() * 2;
         let whole = out_w / columns;
         let of = |columns: usize| {
             let lay = Gathered::new(&self.shape, depth, rows, columns);
             // Copying: a line of 16 numbers is about two products, a pixel about 15.
-            let gathering = lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
+            let gathering = groups * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
             let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
             let n = tile_rows(self.isa);
             let tail = if run.is_multiple_of(n) { 0 } else { n_pixels(self.isa, PANEL, run % n) };
             let pixels = run / n * n + tail;
-            gathering + n_runs * pixels * products
+            // What does not stay in the second cache is read from the third.
+            let far = match lay.len(depth) {
+                len if len <= GATHERED => 32,
+                len if len <= 2 * GATHERED => 33,
+                _ => 48,
+            };
+            gathering + n_runs * pixels * products / 32 * far
         };
         let rest = if out_w.is_multiple_of(columns) { 0 } else { of(out_w % columns) };
-        out_h.div_ceil(rows) * (whole * of(columns) + rest)
+        let all = out_h.div_ceil(rows) * (whole * of(columns) + rest);
+        if idle { all * 2 } else { all }
     }
 
     fn run(&self, task: &Task, inputs: &Inputs, y: &Shared<f32>, then: Then) {

@@ -22,7 +22,7 @@ const fn case(shape: ConvShape, h: usize, w: usize) -> Case {
 
 /// Odd sizes around tiles of 14 pixels and panels of 32, strides, dilations, channels of several
 /// chunks, pictures smaller than their filter.
-const CASES: [Case; 18] = [
+const CASES: [Case; 21] = [
     case(ConvShape::new(1, 1, 1), 1, 1),
     case(ConvShape::new(3, 64, 3), 9, 31),
     case(ConvShape::new(64, 3, 3), 15, 14),
@@ -35,6 +35,9 @@ const CASES: [Case; 18] = [
     case(ConvShape::new(7, 9, 2).padding(1), 4, 5),
     case(ConvShape::new(130, 40, 3), 7, 5),
     case(ConvShape::new(257, 31, 1), 3, 19),
+    case(ConvShape::new(64, 64, 1), 20, 31),
+    case(ConvShape::new(128, 24, 1), 3, 40),
+    case(ConvShape::new(256, 90, 1), 1, 300),
     case(ConvShape::new(1100, 36, 3), 3, 3),
     case(ConvShape::new(32, 32, 3), 1, 1),
     case(ConvShape::new(6, 5, 7).padding(3), 4, 2),
