@@ -12,7 +12,6 @@ pub mod image;
 pub mod import;
 pub mod mesh;
 pub mod nets;
-pub mod ops;
 pub mod recipe;
 pub mod run;
 pub mod slot;

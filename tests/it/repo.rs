@@ -25,9 +25,10 @@ fn arrows(manifest: &str) -> Vec<String> {
 
 #[test]
 fn arrows_between_crates_are_as_designed() {
-    let expected: [(&str, &[&str]); 5] = [
+    let expected: [(&str, &[&str]); 6] = [
         ("protocol/Cargo.toml", &[]),
-        ("models/Cargo.toml", &[]),
+        ("models/Cargo.toml", &["meshkiln-ops"]),
+        ("models/ops/Cargo.toml", &[]),
         ("daemon/Cargo.toml", &["meshkiln-models", "meshkiln-protocol"]),
         ("clients/tui/Cargo.toml", &["meshkiln-protocol"]),
         ("tests/Cargo.toml", &["meshkiln-models", "meshkiln-protocol", "meshkilnd"]),

@@ -9,11 +9,9 @@ mod codec;
 use std::{fmt, sync::Arc};
 
 use glam::Vec3;
+use meshkiln_ops::{self as ops, TriplaneDecoder, Triplanes};
 
-use crate::{
-    error::StageError,
-    ops::{self, TriplaneDecoder, Triplanes},
-};
+use crate::error::StageError;
 
 /// Features on three planes through the cube: [3, channels, side, side], row-major. Planes 0, 1
 /// and 2 are looked up at (x, y), (x, z) and (y, z) of the decoder's axes, the first along rows.

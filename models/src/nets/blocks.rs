@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Storage, Tensor};
+use meshkiln_ops::{self as ops, Bias, Norm, PackedLinear, Rows};
 
 #[cfg(feature = "flash-attn")]
 use super::cuda;
@@ -16,12 +17,9 @@ use super::{
     checkpoint::on_device,
     compute::{Compute, Kernels},
 };
-use crate::{
-    error::StageError,
-    ops::{self, Bias, Norm, PackedLinear, Rows},
-};
+use crate::error::StageError;
 
-pub use crate::ops::Activation;
+pub use meshkiln_ops::Activation;
 
 type Result<T, E = StageError> = std::result::Result<T, E>;
 

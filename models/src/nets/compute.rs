@@ -1,11 +1,9 @@
 //! Where a net runs and with what numbers.
 
 use candle_core::{DType, Device};
+use meshkiln_ops::{self as ops, Isa};
 
-use crate::{
-    error::StageError,
-    ops::{self, Isa},
-};
+use crate::error::StageError;
 
 /// Numbers that weights are kept in and products are computed from. Sums, norms, softmax
 /// and what is carried from layer to layer are f32 in every precision.

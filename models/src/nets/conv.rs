@@ -5,6 +5,7 @@
 //! get turned copies.
 
 use candle_core::Tensor;
+use meshkiln_ops::conv::{Convolution, PackedConv, Part};
 
 use super::{
     Compute, Vars,
@@ -13,12 +14,9 @@ use super::{
     compute::Kernels,
     features,
 };
-use crate::{
-    error::StageError,
-    ops::conv::{Convolution, PackedConv, Part},
-};
+use crate::error::StageError;
 
-pub use crate::ops::conv::{After, ConvShape};
+pub use meshkiln_ops::conv::{After, ConvShape};
 
 type Result<T, E = StageError> = std::result::Result<T, E>;
 

@@ -3,10 +3,11 @@
 
 use ::image::RgbImage;
 use candle_core::{Device, Tensor};
+use meshkiln_ops::conv::After;
 use rayon::prelude::*;
 
 use super::blocks::{read, written};
-use crate::{error::StageError, ops::conv::After};
+use crate::error::StageError;
 
 type Result<T, E = StageError> = std::result::Result<T, E>;
 

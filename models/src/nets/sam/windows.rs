@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use candle_core::{D, DType, Tensor};
+use meshkiln_ops as ops;
 
 use crate::{
     error::StageError,
@@ -14,7 +15,6 @@ use crate::{
         blocks::{Columns, Linear, read, written},
         compute::Kernels,
     },
-    ops,
 };
 
 type Result<T, E = StageError> = std::result::Result<T, E>;

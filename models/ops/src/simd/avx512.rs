@@ -6,11 +6,11 @@ use super::{LANES, Simd};
 
 /// AVX-512 F, BW, DQ and VL.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512;
+pub(crate) struct Avx512;
 
 /// These and BF16.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512Bf16;
+pub(crate) struct Avx512Bf16;
 
 /// Rounded in integers.
 #[inline(always)]

@@ -15,12 +15,7 @@ use super::{
 type Rows<'a, const N: usize> = [Option<&'a [f32]>; N];
 
 /// An f32 panel of B: `row(c)` is its column c, at least `depth` long. `to`: `depth * PANEL`.
-pub(in super::super) fn pack_columns<'a>(
-    isa: Isa,
-    depth: usize,
-    row: impl Fn(usize) -> Option<&'a [f32]>,
-    to: &mut [f32],
-) {
+pub(crate) fn pack_columns<'a>(isa: Isa, depth: usize, row: impl Fn(usize) -> Option<&'a [f32]>, to: &mut [f32]) {
     assert!(to.len() >= depth * PANEL, "{depth} rows of a panel do not fit in {}", to.len());
     for half in 0..2 {
         let rows: Rows<LANES> = std::array::from_fn(|c| row(half * LANES + c).map(|r| &r[..depth]));
@@ -31,7 +26,7 @@ pub(in super::super) fn pack_columns<'a>(
 }
 
 /// A bf16 panel of B: `row(c)` is its column c, at least `depth` long.
-pub(in super::super) fn pack_columns_bf16<'a>(
+pub(crate) fn pack_columns_bf16<'a>(
     isa: Isa,
     parts: Parts,
     depth: usize,
@@ -48,12 +43,7 @@ pub(in super::super) fn pack_columns_bf16<'a>(
 }
 
 /// One step of a bf16 panel of B: `row(k)` is its row k of 32, up to 32 columns long.
-pub(in super::super) fn pack_depths_bf16<'a>(
-    isa: Isa,
-    parts: Parts,
-    row: impl Fn(usize) -> Option<&'a [f32]>,
-    to: &mut [u16],
-) {
+pub(crate) fn pack_depths_bf16<'a>(isa: Isa, parts: Parts, row: impl Fn(usize) -> Option<&'a [f32]>, to: &mut [u16]) {
     assert!(to.len() >= parts.n() * STEP_LEN, "a step does not fit in {}", to.len());
     let rows: Rows<STEP> = std::array::from_fn(&row);
     // SAFETY: rows are slices; `to` holds a step, as asserted.
@@ -61,7 +51,7 @@ pub(in super::super) fn pack_depths_bf16<'a>(
 }
 
 /// 32 rows of bf16 A, times `scale`: `row(r)` is row r, at least `depth` long.
-pub(in super::super) fn pack_rows_bf16<'a>(
+pub(crate) fn pack_rows_bf16<'a>(
     isa: Isa,
     parts: Parts,
     depth: usize,

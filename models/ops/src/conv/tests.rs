@@ -21,8 +21,8 @@ const fn case(shape: ConvShape, h: usize, w: usize) -> Case {
 }
 
 /// Odd sizes around tiles of 14 pixels and panels of 32, strides, dilations, channels of several
-/// chunks, pictures smaller than their filter.
-const CASES: [Case; 21] = [
+/// chunks, pictures smaller than their filter; few panels and many.
+const CASES: [Case; 25] = [
     case(ConvShape::new(1, 1, 1), 1, 1),
     case(ConvShape::new(3, 64, 3), 9, 31),
     case(ConvShape::new(64, 3, 3), 15, 14),
@@ -40,6 +40,10 @@ const CASES: [Case; 21] = [
     case(ConvShape::new(256, 90, 1), 1, 300),
     case(ConvShape::new(1100, 36, 3), 3, 3),
     case(ConvShape::new(32, 32, 3), 1, 1),
+    case(ConvShape::new(40, 130, 3), 9, 11),
+    case(ConvShape::new(20, 110, 3).dilated(4), 10, 15),
+    case(ConvShape::new(9, 100, 3).stride(2), 12, 21),
+    case(ConvShape::new(1050, 97, 2).padding(0), 3, 4),
     case(ConvShape::new(6, 5, 7).padding(3), 4, 2),
     case(ConvShape::new(40, 40, 3).depthwise(), 7, 9),
     case(ConvShape::new(35, 35, 3).stride(2).depthwise(), 8, 5),

@@ -3,7 +3,7 @@
 use super::super::{bf16::Parts, isa::Isa};
 
 /// The right to multiply bf16 tiles on this thread: holds the tile configuration while it lives.
-pub(in super::super) struct Bf16Tiles {
+pub(crate) struct Bf16Tiles {
     isa: Isa,
     parts: Parts,
 }

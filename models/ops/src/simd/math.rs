@@ -10,7 +10,7 @@ use super::Simd;
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as promised.
     unsafe {
         let (n, r) = reduced::<S>(x);
@@ -27,7 +27,7 @@ pub(in super::super) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as promised.
     unsafe {
         let (n, r) = S::split(x);
@@ -45,7 +45,7 @@ pub(in super::super) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn exp2_rough<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn exp2_rough<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as promised.
     unsafe {
         let (n, r) = S::split(x);
@@ -80,7 +80,7 @@ unsafe fn reduced<S: Simd>(x: S::V) -> (S::V, S::V) {
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
     const P: [f32; 5] = [6.301_573_6e-6, 1.645_735_7e-4, 4.651_481_3e-3, 3.345_889e-2, 0.398_942_26];
     const Q: [f32; 5] = [7.216_688e-5, 1.860_645_1e-3, 2.841_612_5e-2, 0.250_535_4, 1.0];
     // SAFETY: as promised.
@@ -105,7 +105,7 @@ pub(in super::super) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
+pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
     // SAFETY: as promised.
     unsafe {
         // e^69 is the largest that `recip` is good for; what is left of `x` there is noise.
@@ -120,7 +120,7 @@ pub(in super::super) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
 /// # Safety
 /// As `Simd`.
 #[inline(always)]
-pub(in super::super) unsafe fn silu_near<S: Simd, const ROUGH: bool>(x: S::V) -> S::V {
+pub(crate) unsafe fn silu_near<S: Simd, const ROUGH: bool>(x: S::V) -> S::V {
     // SAFETY: as promised.
     unsafe {
         let power = S::min(S::mul(x, S::splat(-std::f32::consts::LOG2_E)), S::splat(99.0));

@@ -14,7 +14,7 @@ per_isa! {
     /// # Safety
     /// `a`: rows of `depth` <= `DEPTH` numbers, `STRIDE` apart. `b`: `depth` rows of 32.
     /// `c`: rows of 32, `c_stride` apart. `isa` is available.
-    pub(in super::super) fn tile_f32(
+    pub(crate) fn tile_f32(
         depth: usize, a: *const f32, b: *const f32, c: *mut f32, c_stride: usize, accumulate: bool,
     ) = long;
 }
@@ -24,7 +24,7 @@ per_isa! {
     ///
     /// # Safety
     /// As `tile_f32`.
-    pub(in super::super) fn tile_f32_short(
+    pub(crate) fn tile_f32_short(
         depth: usize, a: *const f32, b: *const f32, c: *mut f32, c_stride: usize, accumulate: bool,
     ) = short;
 }
@@ -34,7 +34,7 @@ per_isa! {
     ///
     /// # Safety
     /// As `tile_f32`; `depth` is a multiple of 32, and `b` has that many rows.
-    pub(in super::super) fn tile_widened(
+    pub(crate) fn tile_widened(
         depth: usize, a: *const f32, b: *const u16, c: *mut f32, c_stride: usize, accumulate: bool,
     ) = widened;
 }

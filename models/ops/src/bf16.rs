@@ -41,6 +41,11 @@ pub fn to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
+/// The nearest bf16 as part 0; as part 1 the nearest to what is left.
+pub fn part(value: f32, part: usize) -> u16 {
+    from_f32(if part == 0 { value } else { value - round(value) })
+}
+
 /// `value` with bf16's precision.
 pub fn round(value: f32) -> f32 {
     to_f32(from_f32(value))

@@ -7,7 +7,9 @@
 //! | weights.rs | weights in the order in which they are read |
 //! | gather.rs | a piece of the picture, bordered by zeros, as tiles want it |
 //! | tile.rs | the inner loop: a few pixels times 32 outputs, sums in registers |
-//! | dense.rs | the pieces of a picture and who computes them |
+//! | amx.rs | the same by matrix tiles |
+//! | plan.rs | how a picture is cut |
+//! | dense.rs | the pieces of a picture, each by one thread |
 //! | depthwise.rs | a filter for each channel |
 //!
 //! Channels last makes a convolution a product of matrices without a copy for each tap: the
@@ -16,9 +18,11 @@
 //! Several inputs count as one with their channels side by side.
 
 mod after;
+mod amx;
 mod dense;
 mod depthwise;
 mod gather;
+mod plan;
 mod shape;
 mod tile;
 mod weights;
@@ -26,7 +30,7 @@ mod weights;
 pub use after::After;
 pub use shape::ConvShape;
 
-use self::{dense::Dense, depthwise::Depthwise, gather::Inputs};
+use self::{dense::Dense, depthwise::Depthwise, gather::Inputs, weights::Products};
 use super::{Isa, Precision, buffer::Shared};
 
 /// A layer as it stands in a checkpoint.
@@ -65,8 +69,8 @@ enum Kind {
 }
 
 impl PackedConv {
-    /// Packs for this machine. `Bf16` where products of bf16 are slower than those of f32, and
-    /// `Bf16x3`, are computed as `F32`; depthwise layers, which wait for memory, always are.
+    /// Packs for this machine. Products of bf16 that it cannot multiply are computed as `F32`, as
+    /// those of `Bf16x3` are where there are no tiles; depthwise layers, which wait for memory, always.
     ///
     /// # Panics
     /// If the lengths do not fit one another, or groups are neither 1 nor as many as channels.
@@ -84,8 +88,7 @@ impl PackedConv {
         assert_eq!(layer.weight.len(), shape.weight_shape().iter().product::<usize>(), "{shape:?}");
         assert!(layer.bias.is_none_or(|bias| bias.len() == shape.n_out), "{shape:?}");
         let kind = if shape.groups == 1 {
-            let pairs = precision == Precision::Bf16 && isa.multiplies_bf16();
-            Kind::Dense(Dense::new(layer, pairs, isa))
+            Kind::Dense(Dense::new(layer, Products::of(precision, isa), isa))
         } else {
             assert!(shape.groups == shape.n_in && shape.n_in == shape.n_out, "{shape:?}");
             Kind::Depthwise(Depthwise::new(layer, isa))

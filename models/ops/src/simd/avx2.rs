@@ -5,10 +5,10 @@ use std::arch::x86_64::*;
 use super::{LANES, Simd};
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2;
+pub(crate) struct Avx2;
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Two(__m256, __m256);
+pub(crate) struct Two(__m256, __m256);
 
 /// Both numbers of each lane widened.
 #[inline(always)]

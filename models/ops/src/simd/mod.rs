@@ -78,39 +78,39 @@ macro_rules! per_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $kernel:ident;) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        $vis unsafe fn $name(isa: $crate::ops::isa::Isa, $($arg: $ty),*) {
+        $vis unsafe fn $name(isa: $crate::isa::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx512($($arg: $ty),*) {
                 // SAFETY: the caller's promises, and the features are on here.
-                unsafe { $kernel::<$crate::ops::simd::avx512::Avx512>($($arg),*) }
+                unsafe { $kernel::<$crate::simd::avx512::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx512_bf16($($arg: $ty),*) {
                 // SAFETY: the caller's promises, and the features are on here.
-                unsafe { $kernel::<$crate::ops::simd::avx512::Avx512Bf16>($($arg),*) }
+                unsafe { $kernel::<$crate::simd::avx512::Avx512Bf16>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             unsafe fn avx2($($arg: $ty),*) {
                 // SAFETY: the caller's promises, and the features are on here.
-                unsafe { $kernel::<$crate::ops::simd::avx2::Avx2>($($arg),*) }
+                unsafe { $kernel::<$crate::simd::avx2::Avx2>($($arg),*) }
             }
             // SAFETY: an `Isa` other than `Portable` is only given to kernels where available;
             // the rest is the caller's promise.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
-                    $crate::ops::isa::Isa::Amx | $crate::ops::isa::Isa::Avx512Bf16 => avx512_bf16($($arg),*),
+                    $crate::isa::Isa::Amx | $crate::isa::Isa::Avx512Bf16 => avx512_bf16($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    $crate::ops::isa::Isa::Avx512 => avx512($($arg),*),
+                    $crate::isa::Isa::Avx512 => avx512($($arg),*),
                     #[cfg(target_arch = "x86_64")]
-                    $crate::ops::isa::Isa::Avx2 => avx2($($arg),*),
-                    _ => $kernel::<$crate::ops::simd::portable::Portable>($($arg),*),
+                    $crate::isa::Isa::Avx2 => avx2($($arg),*),
+                    _ => $kernel::<$crate::simd::portable::Portable>($($arg),*),
                 }
             }
         }

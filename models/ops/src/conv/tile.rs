@@ -10,6 +10,8 @@ use super::{
     },
     Then,
     after::{Kind, after},
+    amx,
+    weights::Products,
 };
 
 /// Outputs of a panel.
@@ -23,8 +25,9 @@ pub(super) const STRIDES: [(usize, usize); 4] = [(64, 80), (128, 144), (256, 272
 /// Sums of a tile: at least `TILE_ROWS` times two vectors of every `Simd`.
 const MAX_SUMS: usize = 28;
 
-/// Where the numbers of a tap and chunk begin, from the first pixel of a tile, and how many there are.
+/// Where the words of a tap and chunk begin, from the first pixel of a tile, and how many there are.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)] // read in assembly
 pub(super) struct Segment {
     pub at: usize,
     pub depth: usize,
@@ -35,8 +38,9 @@ pub(super) struct Tile<'a> {
     pub a: *const f32,
     pub stride: usize,
     pub segments: &'a [Segment],
-    /// Numbers are pairs of bf16.
-    pub pairs: bool,
+    pub products: Products,
+    /// Words from the first part of a pixel to the second.
+    pub part_stride: usize,
     /// The panel: rows of `width`, in the order of segments.
     pub b: *const f32,
     /// `PANEL`, or half of it.
@@ -52,44 +56,70 @@ pub(super) struct Tile<'a> {
     pub then: Then,
 }
 
+/// Pixels of a whole tile.
+pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
+    match products {
+        Products::Tiles(_) => 2 * amx::ROWS,
+        _ => tile_rows(isa) * (PANEL / width),
+    }
+}
+
 /// Pixels of a tile that computes at least `wanted`, or as many as one can: the last tile of a row
 /// need not be as long as others.
-pub(super) fn n_pixels(isa: Isa, width: usize, wanted: usize) -> usize {
-    let full = tile_rows(isa) * (PANEL / width);
-    if width < PANEL || tile_rows(isa) < SHORTER[0] {
+pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize) -> usize {
+    let full = full(isa, products, width);
+    if width < PANEL {
         return full;
     }
-    SHORTER.into_iter().filter(|n| *n >= wanted).min().unwrap_or(full)
+    let shorter: &[usize] = match products {
+        Products::Tiles(_) => &[amx::ROWS],
+        _ if full > SHORTER[0] => &SHORTER,
+        _ => &[],
+    };
+    shorter.iter().copied().filter(|n| *n >= wanted).min().unwrap_or(full)
 }
 
 /// Pixels of shorter tiles, where tiles are of 14.
 const SHORTER: [usize; 2] = [10, 7];
 
-per_isa! {
-    /// # Safety
-    /// `to` is as long as a tile (`n_pixels`), and where it is not null the `outputs` places are
-    /// nobody else's. `a`: as many pixels, `stride` apart, each segment of each of them readable. `b`
-    /// holds `width` numbers for each number of all segments. `isa` is available.
-    pub(super) fn tile(tile: &Tile) = any;
+/// # Safety
+/// `to` is as long as a tile (`n_pixels`), and where it is not null the `outputs` places are
+/// nobody else's. `a`: as many pixels, `stride` apart, each segment of each of them readable. `b`
+/// holds `width` numbers for each number of all segments. `isa` is available; for tiles of AMX,
+/// `Bf16Tiles` lives.
+pub(super) unsafe fn tile(isa: Isa, tile: &Tile) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if let Products::Tiles(parts) = tile.products {
+            let mut sums = MaybeUninit::<Lines<{ amx::SUMS }>>::uninit();
+            amx::multiply(tile, parts, sums.as_mut_ptr().cast());
+            finished(isa, tile, sums.as_ptr().cast());
+        } else {
+            by_vectors(isa, tile);
+        }
+    }
 }
+
+/// Numbers that begin at a cache line.
+#[repr(align(64))]
+struct Lines<const N: usize>(#[allow(dead_code)] [f32; N]); // only its place is used
+
+per_isa! { fn by_vectors(tile: &Tile) = any; }
+per_isa! { fn finished(tile: &Tile, sums: *const f32) = finish; }
 
 #[inline(always)]
 unsafe fn any<S: Simd>(tile: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
-        let mut sums = MaybeUninit::<[[f32; LANES]; MAX_SUMS]>::uninit();
+        let mut sums = MaybeUninit::<Lines<{ MAX_SUMS * LANES }>>::uninit();
         let c = sums.as_mut_ptr().cast();
-        match (tile.width == PANEL, tile.pairs) {
+        match (tile.width == PANEL, tile.products == Products::Pairs) {
             (true, false) => of_rows::<S, false>(tile, c),
             (true, true) => of_rows::<S, true>(tile, c),
             (false, false) => of_stride::<S, 1, false, 0>(tile, c),
             (false, true) => of_stride::<S, 1, true, 0>(tile, c),
         }
-        match tile.after {
-            Kind::None => finish::<S>(tile, Kind::None, c),
-            Kind::Slope => finish::<S>(tile, Kind::Slope, c),
-            kind => finish::<S>(tile, kind, c),
-        }
+        finish::<S>(tile, c);
     }
 }
 
@@ -150,9 +180,21 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize
     }
 }
 
+#[inline(always)]
+unsafe fn finish<S: Simd>(tile: &Tile, sums: *const f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.after {
+            Kind::None => outputs::<S>(tile, Kind::None, sums),
+            Kind::Slope => outputs::<S>(tile, Kind::Slope, sums),
+            kind => outputs::<S>(tile, kind, sums),
+        }
+    }
+}
+
 /// Outputs from sums.
 #[inline(always)]
-unsafe fn finish<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
+unsafe fn outputs<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
     // SAFETY: `width` sums of each pixel, as many of bias and slopes; `outputs` places.
     unsafe {
         for first in (0..tile.outputs).step_by(LANES) {

@@ -3,7 +3,7 @@
 use super::{super::bf16, LANES, Simd};
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Portable;
+pub(crate) struct Portable;
 
 type V = [f32; LANES];
 

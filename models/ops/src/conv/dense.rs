@@ -1,0 +1,194 @@
+//! Convolutions of all channels with all channels: the picture in pieces, pieces in tiles.
+
+use std::ptr::null_mut;
+
+use rayon::prelude::*;
+
+use super::{
+    super::{
+        Isa,
+        buffer::{Shared, with_kept, with_scratch},
+        tile::Bf16Tiles,
+    },
+    ConvShape, Convolution, Then,
+    after::Kind,
+    gather::{Block, Gathered, Inputs, gather, gather_row},
+    plan::Plan,
+    tile::{self, PANEL, Segment, Tile},
+    weights::{Products, Weights, width},
+};
+
+pub(super) struct Dense {
+    pub shape: ConvShape,
+    pub weights: Weights,
+    after: Kind,
+    isa: Isa,
+}
+
+impl Dense {
+    pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Dense {
+        Dense { shape: layer.shape, weights: Weights::new(layer, products), after: layer.after.kind(), isa }
+    }
+
+    /// `y` has room for the outputs of the whole picture.
+    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        // A layer of one tap knows no rows: all pixels are one.
+        let row = Inputs { parts: inputs.parts, h: 1, w: inputs.h * inputs.w };
+        let inputs = if self.is_pointwise() { &row } else { inputs };
+        match self.plan(inputs) {
+            Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, y, then),
+            Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, y, then),
+        }
+    }
+
+    /// Every thread gathers blocks for itself.
+    fn in_blocks(&self, rows: usize, columns: usize, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        let depth = &self.weights.depth;
+        let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
+        let across = out_w.div_ceil(columns);
+        (0..out_h.div_ceil(rows) * across).into_par_iter().for_each(|i| {
+            let (y_first, x) = (i / across * rows, i % across * columns);
+            let block = Block { y: y_first, x, rows: rows.min(out_h - y_first), columns: columns.min(out_w - x) };
+            let lay = Gathered::new(&self.shape, depth, block.rows, block.columns);
+            let segments = self.segments(&lay);
+            let _tiles = self.tiles();
+            with_scratch([lay.len(depth) + self.behind()], |[a]| {
+                gather(self.isa, &self.shape, depth, inputs, &block, a);
+                for panel in 0..self.n_panels() {
+                    let tile = self.tile(panel, a.as_ptr(), &segments, then);
+                    self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
+                }
+            });
+        });
+    }
+
+    /// All threads gather the picture together, then take panels of a few rows each.
+    fn whole(&self, rows: usize, rows_first: bool, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+        let depth = &self.weights.depth;
+        let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
+        let picture = Block { y: 0, x: 0, rows: out_h, columns: out_w };
+        let lay = Gathered::new(&self.shape, depth, out_h, out_w);
+        let segments = self.segments(&lay);
+        let (n_panels, n_parts) = (self.n_panels(), out_h.div_ceil(rows));
+        with_kept(lay.len(depth) + self.behind(), |a| {
+            let a = Shared(a.as_mut_ptr());
+            (0..lay.rows).into_par_iter().for_each(|row| {
+                // SAFETY: there is room for the picture, and the row is this task's.
+                unsafe { gather_row(self.isa, &self.shape, depth, inputs, &picture, row, a.get()) }
+            });
+            (0..n_panels * n_parts).into_par_iter().for_each(|i| {
+                let (part, panel) = if rows_first { (i / n_panels, i % n_panels) } else { (i % n_parts, i / n_parts) };
+                let first = part * rows;
+                let block = Block { y: first, rows: rows.min(out_h - first), ..picture };
+                let at = a.get().wrapping_add(first * self.shape.stride * lay.pitch * depth.stride);
+                let _tiles = self.tiles();
+                let tile = self.tile(panel, at, &segments, then);
+                self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
+            });
+        });
+    }
+
+    /// The right to use AMX, where it is used.
+    fn tiles(&self) -> Option<Bf16Tiles> {
+        match self.weights.depth.products {
+            Products::Tiles(parts) => Some(Bf16Tiles::new(self.isa, parts)),
+            _ => None,
+        }
+    }
+
+    /// Tiles run over the end of what was gathered; what they read there nobody sees.
+    fn behind(&self) -> usize {
+        2 * PANEL * self.weights.depth.stride
+    }
+
+    fn is_pointwise(&self) -> bool {
+        let ConvShape { kernel, stride, padding, .. } = self.shape;
+        (kernel, stride, padding) == (1, 1, 0)
+    }
+
+    pub fn tile_len(&self, width: usize) -> usize {
+        tile::full(self.isa, self.weights.depth.products, width)
+    }
+
+    pub fn n_pixels(&self, width: usize, wanted: usize) -> usize {
+        tile::n_pixels(self.isa, self.weights.depth.products, width, wanted)
+    }
+
+    pub fn n_panels(&self) -> usize {
+        self.shape.n_out.div_ceil(PANEL)
+    }
+
+    /// What is common to the tiles of a panel: all but where they begin and end.
+    fn tile<'a>(&'a self, panel: usize, a: *const f32, segments: &'a [Segment], then: Then) -> Tile<'a> {
+        let Weights { values, bias, slopes, depth } = &self.weights;
+        let at = panel * PANEL;
+        Tile {
+            a,
+            stride: depth.stride,
+            segments,
+            products: depth.products,
+            part_stride: depth.part_stride(),
+            b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
+            width: width(self.shape.n_out, panel),
+            to: &[],
+            outputs: (self.shape.n_out - at).min(PANEL),
+            bias: bias[at..].as_ptr(),
+            slopes: slopes.as_ref().unwrap_or(bias)[at..].as_ptr(),
+            after: self.after,
+            then,
+        }
+    }
+
+    /// All tiles of a panel; `to` is where its outputs are in a picture `out_w` wide.
+    fn run_panel(&self, panel: &Tile, block: &Block, lay: &Gathered, to: *mut f32, out_w: usize) {
+        let (run, n_runs) = self.runs(block.rows, block.columns, lay, panel.width);
+        let mut places = [null_mut(); 2 * PANEL];
+        for first_row in 0..n_runs {
+            let (mut first, mut row, mut column) = (0, first_row, 0);
+            while first < run {
+                let n = self.n_pixels(panel.width, run - first);
+                for place in &mut places[..n] {
+                    let is_output = row < block.rows && column < block.columns;
+                    let pixel = (block.y + row) * out_w + block.x + column;
+                    *place = if is_output { to.wrapping_add(pixel * self.shape.n_out) } else { null_mut() };
+                    column += 1;
+                    if n_runs == 1 && column == lay.pitch {
+                        (row, column) = (row + 1, 0);
+                    }
+                }
+                let from = (first_row * self.shape.stride * lay.pitch + first) * panel.stride;
+                let tile = Tile { a: panel.a.wrapping_add(from), to: &places[..n], ..*panel };
+                // SAFETY: tiles begin at pixels of the block and end at most a tile after it, where
+                // scratch goes on; the panel is whole; outputs of a block and panel are one task's.
+                unsafe { tile::tile(self.isa, &tile) }
+                first += n;
+            }
+        }
+    }
+
+    /// Length and number of runs of pixels of a block, each of which is cut in tiles: its rows, or,
+    /// where they lie one behind the other and fewer tiles are needed so, all of it with the few
+    /// pixels between rows, which are of no output.
+    pub fn runs(&self, rows: usize, columns: usize, lay: &Gathered, width: usize) -> (usize, usize) {
+        let n = self.tile_len(width);
+        let all = (rows - 1) * lay.pitch + columns;
+        let tail = if columns.is_multiple_of(n) { 0 } else { self.n_pixels(width, columns % n) };
+        let in_rows = rows * (columns / n * n + tail);
+        if self.shape.stride == 1 && rows > 1 && all.next_multiple_of(n) < in_rows { (all, 1) } else { (columns, rows) }
+    }
+
+    /// From the first tap of an output, where the numbers of each chunk and tap are.
+    fn segments(&self, lay: &Gathered) -> Vec<Segment> {
+        let ConvShape { kernel, dilation, .. } = self.shape;
+        let depth = &self.weights.depth;
+        let mut segments = Vec::with_capacity(depth.n_chunks() * kernel * kernel);
+        for (chunk, (_, len)) in depth.chunks().enumerate() {
+            for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel / depth.folded).map(move |kx| (ky, kx))) {
+                let row = chunk * lay.rows + ky * dilation;
+                let pixel = row * lay.pitch + lay.place(kx * dilation);
+                segments.push(Segment { at: pixel * depth.stride, depth: len });
+            }
+        }
+        segments
+    }
+}

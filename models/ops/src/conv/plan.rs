@@ -1,0 +1,99 @@
+//! How a picture is cut, and who gathers what.
+
+use super::{
+    dense::Dense,
+    gather::{Gathered, Inputs},
+    tile::PANEL,
+    weights::{Depth, Products},
+};
+
+/// Words that a block gathers, about: 384 KiB stay in the second cache beside a panel.
+const GATHERED: usize = 96 << 10;
+
+/// Panels from which on it pays that a small picture is gathered once, for all threads.
+const PANELS: usize = 4;
+
+/// How the work on a picture is shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Every thread gathers blocks of so many outputs and computes all panels of them.
+    Blocks { rows: usize, columns: usize },
+    /// The picture is gathered once; threads then take a panel of so many rows at a time. `rows_first`:
+    /// all panels of the same rows follow each other, otherwise all rows of the same panel.
+    Whole { rows: usize, rows_first: bool },
+}
+
+impl Dense {
+    pub fn plan(&self, inputs: &Inputs) -> Plan {
+        let depth = &self.weights.depth;
+        let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
+        let n_threads = rayon::current_num_threads();
+        let wanted = if n_threads == 1 { 1 } else { 4 * n_threads };
+        let picture = Gathered::new(&self.shape, depth, out_h, out_w).len(depth);
+        // Layers of one tap gather each pixel once anyhow.
+        if self.shape.kernel > 1 && self.n_panels() >= PANELS && picture <= wanted.max(2) * GATHERED {
+            let n_parts = wanted.div_ceil(self.n_panels());
+            let rows_first = picture > self.weights.values.len();
+            let n_parts = if rows_first { n_parts.max(picture.div_ceil(GATHERED)) } else { n_parts };
+            return Plan::Whole { rows: out_h.div_ceil(n_parts.min(out_h)), rows_first };
+        }
+        let tile = self.tile_len(PANEL);
+        let tile = tile * (14 / tile).max(1);
+        let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
+        let options = widths.flat_map(|columns| {
+            let rows = [(GATHERED, wanted), (GATHERED, 1), (2 * GATHERED, 1)];
+            let across = out_w.div_ceil(columns);
+            rows.map(|(most, wanted)| (self.rows(columns, out_h, most, wanted.div_ceil(across)), columns))
+        });
+        let costs = options.map(|(rows, columns)| {
+            let n_blocks = out_h.div_ceil(rows) * out_w.div_ceil(columns);
+            // All threads wait for the one that gets the last block.
+            let rounds = n_blocks.div_ceil(n_threads) * n_threads;
+            (self.cost(rows, columns, out_h, out_w) / n_blocks * rounds, rows, columns)
+        });
+        let (_, rows, columns) = costs.min().expect("several widths");
+        Plan::Blocks { rows, columns }
+    }
+
+    /// As many rows as `most` gathered words allow, and few enough that there are `wanted` blocks.
+    fn rows(&self, columns: usize, out_h: usize, most: usize, wanted: usize) -> usize {
+        let row = row_len(&Gathered::new(&self.shape, &self.weights.depth, 1, columns), &self.weights.depth);
+        let rows = (most / row).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
+        let n_down = out_h.div_ceil(rows.clamp(1, out_h)).max(wanted.min(out_h.div_ceil(2)));
+        out_h.div_ceil(n_down)
+    }
+
+    /// About how long a picture takes in blocks of this size, in products of 16 lanes.
+    fn cost(&self, rows: usize, columns: usize, out_h: usize, out_w: usize) -> usize {
+        let depth = &self.weights.depth;
+        let products = depth.n_taps(self.shape.kernel) * depth.n * self.n_panels() * 2;
+        // Products in the time of one by vectors.
+        let at_once = match depth.products {
+            Products::F32 | Products::Pairs => 1,
+            Products::Tiles(parts) => 16 / (parts.n() * parts.n() - parts.n() + 1),
+        };
+        let of = |columns: usize| {
+            let lay = Gathered::new(&self.shape, depth, rows, columns);
+            // Copying: a line of 16 words is about two products, a pixel about 15.
+            let gathering = at_once * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
+            let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
+            let n = self.tile_len(PANEL);
+            let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(PANEL, run % n) };
+            let pixels = run / n * n + tail;
+            // What does not stay in the second cache is read from the third.
+            let far = match lay.len(depth) {
+                len if len <= GATHERED => 32,
+                len if len <= 2 * GATHERED => 33,
+                _ => 48,
+            };
+            gathering + n_runs * pixels * products / 32 * far
+        };
+        let rest = if out_w.is_multiple_of(columns) { 0 } else { of(out_w % columns) };
+        out_h.div_ceil(rows) * (out_w / columns * of(columns) + rest)
+    }
+}
+
+/// Words of a row of all chunks.
+fn row_len(lay: &Gathered, depth: &Depth) -> usize {
+    lay.pitch * depth.n_chunks() * depth.stride
+}

@@ -1,0 +1,179 @@
+//! Weights in the order in which tiles read them.
+
+use super::{
+    super::{
+        Isa, Precision,
+        bf16::{self, Parts},
+        buffer::Aligned,
+    },
+    ConvShape, Convolution,
+    tile::{PANEL, STRIDES},
+};
+
+/// What is multiplied with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Products {
+    F32,
+    /// Two bf16 in the place of an f32, by vectors.
+    Pairs,
+    /// The same by AMX, 16 pairs of 16 pixels at once; of each number one part or two.
+    Tiles(Parts),
+}
+
+impl Products {
+    pub fn of(precision: Precision, isa: Isa) -> Products {
+        match Parts::multiplied(precision, isa) {
+            None => Products::F32,
+            Some(parts) if isa == Isa::Amx => Products::Tiles(parts),
+            Some(_) => Products::Pairs,
+        }
+    }
+
+    /// Numbers of bf16 or f32 in a word of a gathered pixel.
+    pub fn per_word(self) -> usize {
+        if self == Products::F32 { 1 } else { 2 }
+    }
+
+    /// Words that stand for each of a pixel.
+    pub fn parts(self) -> usize {
+        if let Products::Tiles(parts) = self { parts.n() } else { 1 }
+    }
+}
+
+/// Words of a row of an AMX tile.
+pub(super) const WORDS: usize = 16;
+
+/// Numbers of a row of taps that are folded into pixels.
+const FOLDED: usize = 64;
+
+/// Words behind a part of a gathered pixel, over which its last vector may be written.
+const SLACK: usize = 16;
+
+/// Panels of 32 outputs, the last one of 16 where that is enough; outputs beyond the last are zero.
+pub(super) struct Weights {
+    /// `[panel][chunk][tap][depth of the chunk][outputs of the panel]`; for products of bf16 each
+    /// number is the bits of two, the one that comes first in the lower half. Where they have two
+    /// parts, 16 rows of the first are followed by the same rows of the second.
+    pub values: Aligned<f32>,
+    /// 32 for every panel.
+    pub bias: Aligned<f32>,
+    /// As many, or none.
+    pub slopes: Option<Aligned<f32>>,
+    pub depth: Depth,
+}
+
+/// What lies together of a gathered pixel, and in what chunks tiles take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Depth {
+    pub products: Products,
+    /// Taps of a row that lie side by side within each pixel: 1, or all of them where there are so
+    /// few channels that a tap would not be worth a loop.
+    pub folded: usize,
+    /// Words of a pixel: its numbers, or half as many of bf16 pairs; a multiple of 16 for AMX.
+    pub n: usize,
+    /// Words of a chunk; the last may be shorter.
+    pub chunk: usize,
+    /// Words from pixel to pixel of gathered chunks; one of `STRIDES` but for AMX.
+    pub stride: usize,
+}
+
+impl Depth {
+    pub fn new(shape: &ConvShape, products: Products) -> Depth {
+        let folded = if shape.n_in * shape.kernel <= FOLDED { shape.kernel } else { 1 };
+        let n = (shape.n_in * folded).div_ceil(products.per_word());
+        let (longest, longest_stride) = STRIDES[STRIDES.len() - 1];
+        let in_chunks = |n: usize| n.div_ceil(n.div_ceil(longest));
+        if let Products::Tiles(parts) = products {
+            let n = n.next_multiple_of(WORDS);
+            let chunk = in_chunks(n).next_multiple_of(WORDS);
+            return Depth { products, folded, n, chunk, stride: parts.n() * (chunk + SLACK) };
+        }
+        let chunk = in_chunks(n);
+        let stride =
+            STRIDES.into_iter().find(|(depth, _)| chunk <= *depth).map_or(longest_stride, |(_, stride)| stride);
+        Depth { products, folded, n, chunk, stride }
+    }
+
+    /// Words from the first part of a gathered pixel to the second.
+    pub fn part_stride(&self) -> usize {
+        self.chunk + SLACK
+    }
+
+    /// First number and length of each chunk.
+    pub fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let Depth { n, chunk, .. } = *self;
+        (0..n).step_by(chunk).map(move |first| (first, chunk.min(n - first)))
+    }
+
+    pub fn n_chunks(&self) -> usize {
+        self.n.div_ceil(self.chunk)
+    }
+
+    /// Numbers of a panel of weights.
+    pub fn panel_len(&self, kernel: usize) -> usize {
+        self.n_taps(kernel) * self.n * self.products.parts() * PANEL
+    }
+
+    /// Taps that are not folded into pixels.
+    pub fn n_taps(&self, kernel: usize) -> usize {
+        kernel * kernel / self.folded
+    }
+
+    /// Tap, word and part of each row of a panel of weights.
+    fn rows(&self, kernel: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (n_taps, parts) = (self.n_taps(kernel), self.products.parts());
+        let step = if parts == 1 { self.chunk } else { WORDS };
+        self.chunks().flat_map(move |(first, len)| (0..n_taps).map(move |tap| (tap, first, len))).flat_map(
+            move |(tap, first, len)| {
+                let steps = (first..first + len).step_by(step).map(move |word| word..(word + step).min(first + len));
+                let parts = steps.flat_map(move |words| (0..parts).map(move |part| (words.clone(), part)));
+                parts.flat_map(move |(words, part)| words.map(move |word| (tap, word, part)))
+            },
+        )
+    }
+}
+
+impl Weights {
+    pub fn new(layer: &Convolution, products: Products) -> Weights {
+        let ConvShape { n_in, n_out, kernel, .. } = layer.shape;
+        let depth = Depth::new(&layer.shape, products);
+        let n_panels = n_out.div_ceil(PANEL);
+        let panel_len = depth.panel_len(kernel);
+        let last_len = panel_len / PANEL * width(n_out, n_panels - 1);
+        let values = Aligned::build((n_panels - 1) * panel_len + last_len, panel_len, |panel, to| {
+            // Of the output `o`, what is multiplied with number `k` of a pixel at the tap `tap`.
+            let weight = |o: usize, tap: usize, k: usize| {
+                let (tap, channel) = (tap * depth.folded + k / n_in, k % n_in);
+                if k < n_in * depth.folded { layer.weight[(o * n_in + channel) * kernel * kernel + tap] } else { 0.0 }
+            };
+            let rows = to.chunks_exact_mut(width(n_out, panel));
+            for (row, (tap, word, part)) in rows.zip(depth.rows(kernel)) {
+                for (o, to) in (panel * PANEL..n_out).zip(row) {
+                    *to = if products == Products::F32 {
+                        weight(o, tap, word)
+                    } else {
+                        let [even, odd] = [2 * word, 2 * word + 1].map(|k| bf16::part(weight(o, tap, k), part));
+                        f32::from_bits(u32::from(even) | u32::from(odd) << 16)
+                    };
+                }
+            }
+        });
+        let padded = |from: &[f32]| {
+            let mut to = Aligned::zeroed(n_panels * PANEL);
+            to[..from.len()].copy_from_slice(from);
+            to
+        };
+        let slopes = layer.after.slopes(n_out);
+        Weights {
+            values,
+            bias: padded(layer.bias.unwrap_or_default()),
+            slopes: (!slopes.is_empty()).then(|| padded(&slopes)),
+            depth,
+        }
+    }
+}
+
+/// Outputs that tiles of a panel compute.
+pub(super) fn width(n_out: usize, panel: usize) -> usize {
+    if n_out - panel * PANEL <= PANEL / 2 { PANEL / 2 } else { PANEL }
+}
