@@ -31,6 +31,7 @@ use glam::Vec3;
 use image::RgbImage;
 use memmap2::{Mmap, UncheckedAdvice};
 use meshkiln_models::{
+    TensorAllocator,
     field::Field,
     mesh::iso_surface::{Inside, IsoOptions, iso_surface},
     nets::{
@@ -44,6 +45,9 @@ use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 
 use crate::fixture::Fixture;
+
+#[global_allocator]
+static ALLOCATOR: TensorAllocator = TensorAllocator;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read()?;

@@ -20,3 +20,5 @@ pub mod stages;
 pub mod weights;
 
 pub use error::{StageError, StageErrorKind};
+/// For programs that run networks on a CPU.
+pub use meshkiln_ops::TensorAllocator;

@@ -20,8 +20,8 @@ unsafe impl Plain for f32 {}
 // SAFETY: plain numbers.
 unsafe impl Plain for u16 {}
 
-const LINE: usize = 64;
-const HUGE_PAGE: usize = 2 << 20;
+pub(super) const LINE: usize = 64;
+pub(super) const HUGE_PAGE: usize = 2 << 20;
 
 /// A fixed number of numbers, aligned to a cache line; to a huge page when larger than one.
 pub(super) struct Aligned<T> {
@@ -99,13 +99,22 @@ fn allocate<T>(len: usize, zeroed: bool) -> NonNull<T> {
     if start.is_null() {
         handle_alloc_error(layout)
     }
-    #[cfg(target_os = "linux")]
     if layout.align() == HUGE_PAGE {
-        // SAFETY: advice about pages of the new allocation; a refusal changes nothing.
-        unsafe { libc::madvise(start.cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        ask_for_huge_pages(start, layout.size());
     }
     // SAFETY: checked above.
     unsafe { NonNull::new_unchecked(start.cast()) }
+}
+
+/// For a block that was just allocated; a refusal changes nothing.
+pub(super) fn ask_for_huge_pages(start: *mut u8, len: usize) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: advice about pages, which changes nothing of what they hold.
+    unsafe {
+        libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, len);
 }
 
 /// A pointer that several threads write through, each to places of its own.

@@ -7,6 +7,7 @@
 //! | attention without the matrix of scores, also in windows and with biases | attention/ |
 //! | layer and group norm, transposition | norm.rs |
 //! | triplane sampling and the decoder behind it | triplane/ |
+//! | memory that begins at cache lines | allocator.rs |
 //! | what all of them should compute, in plain loops | reference.rs |
 //!
 //! Interfaces are f32, row-major. `Precision` says what products are made of; sums are
@@ -14,6 +15,7 @@
 //! portable fallback. A kernel is a function of its arguments alone: results do not depend
 //! on the number of threads.
 
+pub mod allocator;
 pub mod attention;
 pub mod conv;
 pub mod isa;
@@ -30,6 +32,7 @@ mod tile;
 #[cfg(test)]
 mod testing;
 
+pub use allocator::TensorAllocator;
 pub use attention::{Attention, Bias, Rows, attention};
 pub use isa::Isa;
 pub use linear::{Activation, Linear, PackedLinear};

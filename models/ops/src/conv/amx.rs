@@ -36,21 +36,27 @@ pub(super) unsafe fn multiply(tile: &Tile, parts: Parts, c: *mut f32) {
 mod x86 {
     use std::arch::asm;
 
-    use super::{super::tile::Tile, ROWS};
+    use super::{
+        super::tile::{Segment, Tile},
+        ROWS,
+    };
+
+    const _: () = assert!(size_of::<Segment>() == 32, "as the loop steps");
 
     /// Two bf16 parts lie `second` bytes apart in a, and 16 rows apart in b.
     macro_rules! multiply {
         ($name:ident, $b_bytes:literal, [$($zero:literal),*], [$($step:literal),* $(,)?], [$($store:literal),* $(,)?]) => {
             pub unsafe fn $name(tile: &Tile, c: *mut f32) {
-                let (a_bytes, b_bytes) = (tile.stride * size_of::<f32>(), tile.width * size_of::<f32>());
-                // SAFETY: as the caller promised; the frame is not touched. Segments are pairs of
-                // words and none of them is empty.
+                let pixel_bytes = tile.segments[0].per_pixel * size_of::<f32>();
+                let (a_bytes, b_bytes) = (tile.step * pixel_bytes, tile.width * size_of::<f32>());
+                // SAFETY: as the caller promised; the frame is not touched. A segment begins with its
+                // place and depth; all have pixels as far apart as the first.
                 unsafe {
                     asm!(
                         $(concat!("tilezero ", $zero),)*
                         "2:",
                         "mov {at}, [{segment}]",
-                        "lea {at}, [{a} + {at} * 4]",
+                        "add {at}, {first}",
                         "lea {low}, [{at} + {rows}]",
                         "mov {steps}, [{segment} + 8]",
                         "shr {steps}, 4",
@@ -61,11 +67,11 @@ mod x86 {
                         concat!("add {b}, ", $b_bytes),
                         "dec {steps}",
                         "jnz 3b",
-                        "add {segment}, 16",
+                        "add {segment}, 32",
                         "dec {segments}",
                         "jnz 2b",
                         $($store,)*
-                        a = in(reg) tile.a,
+                        first = in(reg) tile.pixel * pixel_bytes,
                         rows = in(reg) ROWS * a_bytes,
                         line = in(reg) a_bytes,
                         second = in(reg) tile.part_stride * size_of::<f32>(),

@@ -22,7 +22,7 @@ pub(super) struct Dense {
     pub shape: ConvShape,
     pub weights: Weights,
     after: Kind,
-    isa: Isa,
+    pub isa: Isa,
 }
 
 impl Dense {
@@ -38,6 +38,7 @@ impl Dense {
         match self.plan(inputs) {
             Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, y, then),
             Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, y, then),
+            Plan::InPlace { rows, columns } => self.in_place(rows, columns, inputs, y, then),
         }
     }
 
@@ -50,12 +51,12 @@ impl Dense {
             let (y_first, x) = (i / across * rows, i % across * columns);
             let block = Block { y: y_first, x, rows: rows.min(out_h - y_first), columns: columns.min(out_w - x) };
             let lay = Gathered::new(&self.shape, depth, block.rows, block.columns);
-            let segments = self.segments(&lay);
             let _tiles = self.tiles();
             with_scratch([lay.len(depth) + self.behind()], |[a]| {
                 gather(self.isa, &self.shape, depth, inputs, &block, a);
+                let segments = self.segments(&lay, a.as_ptr());
                 for panel in 0..self.n_panels() {
-                    let tile = self.tile(panel, a.as_ptr(), &segments, then);
+                    let tile = self.tile(panel, &segments, then);
                     self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
                 }
             });
@@ -68,7 +69,6 @@ impl Dense {
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let picture = Block { y: 0, x: 0, rows: out_h, columns: out_w };
         let lay = Gathered::new(&self.shape, depth, out_h, out_w);
-        let segments = self.segments(&lay);
         let (n_panels, n_parts) = (self.n_panels(), out_h.div_ceil(rows));
         with_kept(lay.len(depth) + self.behind(), |a| {
             let a = Shared(a.as_mut_ptr());
@@ -81,8 +81,9 @@ impl Dense {
                 let first = part * rows;
                 let block = Block { y: first, rows: rows.min(out_h - first), ..picture };
                 let at = a.get().wrapping_add(first * self.shape.stride * lay.pitch * depth.stride);
+                let segments = self.segments(&lay, at);
                 let _tiles = self.tiles();
-                let tile = self.tile(panel, at, &segments, then);
+                let tile = self.tile(panel, &segments, then);
                 self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
             });
         });
@@ -106,8 +107,8 @@ impl Dense {
         (kernel, stride, padding) == (1, 1, 0)
     }
 
-    pub fn tile_len(&self, width: usize) -> usize {
-        tile::full(self.isa, self.weights.depth.products, width)
+    pub fn tile_len(&self) -> usize {
+        tile::full(self.isa, self.weights.depth.products)
     }
 
     pub fn n_pixels(&self, width: usize, wanted: usize) -> usize {
@@ -119,13 +120,13 @@ impl Dense {
     }
 
     /// What is common to the tiles of a panel: all but where they begin and end.
-    fn tile<'a>(&'a self, panel: usize, a: *const f32, segments: &'a [Segment], then: Then) -> Tile<'a> {
+    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], then: Then) -> Tile<'a> {
         let Weights { values, bias, slopes, depth } = &self.weights;
         let at = panel * PANEL;
         Tile {
-            a,
-            stride: depth.stride,
             segments,
+            pixel: 0,
+            step: 1,
             products: depth.products,
             part_stride: depth.part_stride(),
             b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
@@ -156,11 +157,10 @@ impl Dense {
                         (row, column) = (row + 1, 0);
                     }
                 }
-                let from = (first_row * self.shape.stride * lay.pitch + first) * panel.stride;
-                let tile = Tile { a: panel.a.wrapping_add(from), to: &places[..n], ..*panel };
+                let pixel = first_row * self.shape.stride * lay.pitch + first;
                 // SAFETY: tiles begin at pixels of the block and end at most a tile after it, where
                 // scratch goes on; the panel is whole; outputs of a block and panel are one task's.
-                unsafe { tile::tile(self.isa, &tile) }
+                unsafe { tile::tile(self.isa, &Tile { pixel, to: &places[..n], ..*panel }) }
                 first += n;
             }
         }
@@ -170,25 +170,41 @@ impl Dense {
     /// where they lie one behind the other and fewer tiles are needed so, all of it with the few
     /// pixels between rows, which are of no output.
     pub fn runs(&self, rows: usize, columns: usize, lay: &Gathered, width: usize) -> (usize, usize) {
-        let n = self.tile_len(width);
+        let n = self.tile_len();
         let all = (rows - 1) * lay.pitch + columns;
         let tail = if columns.is_multiple_of(n) { 0 } else { self.n_pixels(width, columns % n) };
         let in_rows = rows * (columns / n * n + tail);
         if self.shape.stride == 1 && rows > 1 && all.next_multiple_of(n) < in_rows { (all, 1) } else { (columns, rows) }
     }
 
-    /// From the first tap of an output, where the numbers of each chunk and tap are.
-    fn segments(&self, lay: &Gathered) -> Vec<Segment> {
+    /// Chunks and taps of what was gathered to `a`.
+    fn segments(&self, lay: &Gathered, a: *const f32) -> Vec<Segment> {
         let ConvShape { kernel, dilation, .. } = self.shape;
         let depth = &self.weights.depth;
-        let mut segments = Vec::with_capacity(depth.n_chunks() * kernel * kernel);
+        let mut segments = Vec::with_capacity(depth.n_chunks() * depth.n_taps(kernel));
+        let mut row = 0;
         for (chunk, (_, len)) in depth.chunks().enumerate() {
             for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel / depth.folded).map(move |kx| (ky, kx))) {
-                let row = chunk * lay.rows + ky * dilation;
-                let pixel = row * lay.pitch + lay.place(kx * dilation);
-                segments.push(Segment { at: pixel * depth.stride, depth: len });
+                let pixel = (chunk * lay.rows + ky * dilation) * lay.pitch + lay.place(kx * dilation);
+                let from = a.wrapping_add(pixel * depth.stride);
+                push(&mut segments, Segment { from, depth: len, per_pixel: depth.stride, row });
+                row += len;
             }
         }
         segments
+    }
+}
+
+/// One segment where the last ends and this begins.
+pub(super) fn push(segments: &mut Vec<Segment>, segment: Segment) {
+    match segments.last_mut() {
+        Some(last)
+            if last.per_pixel == segment.per_pixel
+                && last.row + last.depth == segment.row
+                && last.from.wrapping_add(last.depth) == segment.from =>
+        {
+            last.depth += segment.depth
+        }
+        _ => segments.push(segment),
     }
 }

@@ -1,6 +1,8 @@
 //! A filter for each channel: as much reading as computing, so that what counts is that every
 //! pixel is read once from memory.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
@@ -14,6 +16,9 @@ use super::{
     gather::Inputs,
     tile::{load_few, store_few},
 };
+
+/// Pixels whose sums are kept at a time.
+const PIXELS: usize = 8;
 
 pub(super) struct Depthwise {
     shape: ConvShape,
@@ -75,37 +80,59 @@ per_isa! {
     fn of_row(of: &Depthwise, x: &[f32], size: (usize, usize), row: usize, to: *mut f32, then: Then) = all;
 }
 
+/// A row of the picture: pixels inside several at a time, those at the borders one by one.
 #[inline(always)]
 unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: usize, to: *mut f32, then: Then) {
+    let (inner, rows) = (of.shape.inner(w), of.shape.taps(row, h));
+    let end = of.shape.size(w);
+    let mut column = 0;
+    while column < end {
+        let several = inner.contains(&column) && column + PIXELS <= inner.end;
+        let taps = (rows.clone(), of.shape.taps(column, w));
+        // SAFETY: these taps of all pixels are inside the picture, and the pixels in the row.
+        unsafe {
+            let to = to.add(column * of.shape.n_out);
+            if several {
+                pixels::<S, PIXELS>(of, x, w, (row, column), taps, to, then);
+            } else {
+                pixels::<S, 1>(of, x, w, (row, column), taps, to, then);
+            }
+        }
+        column += if several { PIXELS } else { 1 };
+    }
+}
+
+/// `P` pixels from `(row, column)` on, which all have the taps `rows` x `columns`.
+#[inline(always)]
+unsafe fn pixels<S: Simd, const P: usize>(
+    of: &Depthwise,
+    x: &[f32],
+    w: usize,
+    (row, column): (usize, usize),
+    (rows, columns): (Range<usize>, Range<usize>),
+    to: *mut f32,
+    then: Then,
+) {
     let ConvShape { kernel, stride, padding, dilation, n_in: channels, .. } = of.shape;
     let padded = channels.next_multiple_of(LANES);
-    // Taps of the place `at` that are within `n` rows or columns.
-    let taps = |at: usize, n: usize| {
-        let first = padding.saturating_sub(at * stride).div_ceil(dilation);
-        let end = (n + padding).saturating_sub(at * stride).div_ceil(dilation);
-        first.min(kernel)..end.min(kernel)
-    };
-    let rows = taps(row, h);
-    // SAFETY: taps within the picture are read, of 16 channels where there are as many.
+    // SAFETY: taps are inside the picture, and 16 channels are read where there are as many.
     unsafe {
-        for column in 0..of.shape.size(w) {
-            let to = to.add(column * channels);
-            let columns = taps(column, w);
-            for first in (0..channels).step_by(LANES) {
-                let n = (channels - first).min(LANES);
-                let load = |from: *const f32| if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
-                let mut sum = S::load(of.bias.as_ptr().add(first));
-                for ky in rows.clone() {
-                    let y = row * stride + ky * dilation - padding;
-                    for kx in columns.clone() {
-                        let x_at = column * stride + kx * dilation - padding;
-                        let value = load(x.as_ptr().add((y * w + x_at) * channels + first));
-                        let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
-                        sum = S::fma(value, weight, sum);
-                    }
+        for first in (0..channels).step_by(LANES) {
+            let n = (channels - first).min(LANES);
+            let load = |from: *const f32| if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
+            let mut sums = [S::load(of.bias.as_ptr().add(first)); P];
+            for (ky, kx) in rows.clone().flat_map(|ky| columns.clone().map(move |kx| (ky, kx))) {
+                let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
+                let (y, x_at) = (row * stride + ky * dilation - padding, column * stride + kx * dilation - padding);
+                let from = x.as_ptr().add((y * w + x_at) * channels + first);
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(load(from.add(p * stride * channels)), weight, *sum);
                 }
-                let mut v = after::<S>(of.after, sum, S::load(of.slopes.as_ptr().add(first)));
-                let to = to.add(first);
+            }
+            let slopes = S::load(of.slopes.as_ptr().add(first));
+            for (p, sum) in sums.into_iter().enumerate() {
+                let to = to.add(p * channels + first);
+                let mut v = after::<S>(of.after, sum, slopes);
                 if let Then::Add { scale } = then {
                     v = S::fma(v, S::splat(scale), load(to));
                 }

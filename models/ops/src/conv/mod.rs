@@ -10,6 +10,8 @@
 //! | amx.rs | the same by matrix tiles |
 //! | plan.rs | how a picture is cut |
 //! | dense.rs | the pieces of a picture, each by one thread |
+//! | in_place.rs | the same without gathering |
+//! | few.rs | layers of few outputs |
 //! | depthwise.rs | a filter for each channel |
 //!
 //! Channels last makes a convolution a product of matrices without a copy for each tap: the
@@ -21,7 +23,9 @@ mod after;
 mod amx;
 mod dense;
 mod depthwise;
+mod few;
 mod gather;
+mod in_place;
 mod plan;
 mod shape;
 mod tile;
@@ -30,7 +34,7 @@ mod weights;
 pub use after::After;
 pub use shape::ConvShape;
 
-use self::{dense::Dense, depthwise::Depthwise, gather::Inputs, weights::Products};
+use self::{dense::Dense, depthwise::Depthwise, few::Few, gather::Inputs, weights::Products};
 use super::{Isa, Precision, buffer::Shared};
 
 /// A layer as it stands in a checkpoint.
@@ -65,12 +69,14 @@ pub struct PackedConv {
 
 enum Kind {
     Dense(Dense),
+    Few(Few),
     Depthwise(Depthwise),
 }
 
 impl PackedConv {
     /// Packs for this machine. Products of bf16 that it cannot multiply are computed as `F32`, as
-    /// those of `Bf16x3` are where there are no tiles; depthwise layers, which wait for memory, always.
+    /// those of `Bf16x3` are where there are no tiles; depthwise layers and those of few outputs, which
+    /// wait for memory, always.
     ///
     /// # Panics
     /// If the lengths do not fit one another, or groups are neither 1 nor as many as channels.
@@ -87,7 +93,9 @@ impl PackedConv {
         assert!(isa.is_available(), "{isa:?} is not available here");
         assert_eq!(layer.weight.len(), shape.weight_shape().iter().product::<usize>(), "{shape:?}");
         assert!(layer.bias.is_none_or(|bias| bias.len() == shape.n_out), "{shape:?}");
-        let kind = if shape.groups == 1 {
+        let kind = if shape.groups == 1 && shape.n_out <= few::FEW {
+            Kind::Few(Few::new(layer, isa))
+        } else if shape.groups == 1 {
             Kind::Dense(Dense::new(layer, Products::of(precision, isa), isa))
         } else {
             assert!(shape.groups == shape.n_in && shape.n_in == shape.n_out, "{shape:?}");
@@ -129,6 +137,7 @@ impl PackedConv {
         let inputs = Inputs { parts, h, w };
         match &self.kind {
             Kind::Dense(dense) => dense.apply(&inputs, &y, then),
+            Kind::Few(few) => few.apply(&inputs, &y, then),
             Kind::Depthwise(depthwise) => depthwise.apply(&inputs, &y, then),
         }
     }

@@ -10,7 +10,8 @@ use super::{
 /// Words that a block gathers, about: 384 KiB stay in the second cache beside a panel.
 const GATHERED: usize = 96 << 10;
 
-/// Panels from which on it pays that a small picture is gathered once, for all threads.
+/// Panels from which on gathering costs little beside computing, and it pays that a small picture is
+/// gathered once for all threads.
 const PANELS: usize = 4;
 
 /// How the work on a picture is shared out.
@@ -21,7 +22,13 @@ pub(super) enum Plan {
     /// The picture is gathered once; threads then take a panel of so many rows at a time. `rows_first`:
     /// all panels of the same rows follow each other, otherwise all rows of the same panel.
     Whole { rows: usize, rows_first: bool },
+    /// Tiles read the inputs where they are; threads take blocks of so many outputs.
+    InPlace { rows: usize, columns: usize },
 }
+
+/// Most channels of an input that is read in place: pixels further apart share too few places of the
+/// first cache.
+const CHANNELS: usize = 512;
 
 impl Dense {
     pub fn plan(&self, inputs: &Inputs) -> Plan {
@@ -37,7 +44,14 @@ impl Dense {
             let n_parts = if rows_first { n_parts.max(picture.div_ceil(GATHERED)) } else { n_parts };
             return Plan::Whole { rows: out_h.div_ceil(n_parts.min(out_h)), rows_first };
         }
-        let tile = self.tile_len(PANEL);
+        if self.reads_in_place(inputs) {
+            // A block and the outputs of a panel stay in the second cache.
+            let n_in = self.shape.n_in;
+            let columns = if out_h == 1 { (GATHERED / n_in).min(out_w.div_ceil(wanted)).max(1) } else { out_w };
+            let rows = (GATHERED / (n_in * inputs.w)).min(out_h / wanted).max(1);
+            return Plan::InPlace { rows, columns };
+        }
+        let tile = self.tile_len();
         let tile = tile * (14 / tile).max(1);
         let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
         let options = widths.flat_map(|columns| {
@@ -53,6 +67,20 @@ impl Dense {
         });
         let (_, rows, columns) = costs.min().expect("several widths");
         Plan::Blocks { rows, columns }
+    }
+
+    /// Products of f32, and a picture of which most is far enough from the borders.
+    fn reads_in_place(&self, inputs: &Inputs) -> bool {
+        let Depth { products, folded, .. } = self.weights.depth;
+        let inner = |n: usize| self.shape.inner(n).len();
+        let tile = self.tile_len();
+        let edges = self.shape.size(inputs.w) - inner(inputs.w);
+        products == Products::F32
+            && folded == 1
+            && self.n_panels() < PANELS
+            && inputs.parts.iter().all(|(_, channels)| *channels <= CHANNELS)
+            && inner(inputs.w) >= tile
+            && (edges == 0 || inner(inputs.h) >= tile)
     }
 
     /// As many rows as `most` gathered words allow, and few enough that there are `wanted` blocks.
@@ -77,7 +105,7 @@ impl Dense {
             // Copying: a line of 16 words is about two products, a pixel about 15.
             let gathering = at_once * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
             let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
-            let n = self.tile_len(PANEL);
+            let n = self.tile_len();
             let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(PANEL, run % n) };
             let pixels = run / n * n + tail;
             // What does not stay in the second cache is read from the third.

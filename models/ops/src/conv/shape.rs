@@ -1,5 +1,7 @@
 //! What a convolution does to sizes.
 
+use std::ops::Range;
+
 /// A square convolution over `[h, w, channels]`, zeros beyond the borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
@@ -49,6 +51,20 @@ impl ConvShape {
     pub const fn size(&self, n: usize) -> usize {
         let padded = n + 2 * self.padding;
         if padded < self.reach() { 0 } else { (padded - self.reach()) / self.stride + 1 }
+    }
+
+    /// Taps of output `i` that are inside `n` rows or columns.
+    pub(super) fn taps(&self, i: usize, n: usize) -> Range<usize> {
+        let before = |x: usize| (x + self.padding).saturating_sub(i * self.stride).div_ceil(self.dilation);
+        let (first, end) = (before(0).min(self.kernel), before(n).min(self.kernel));
+        first.min(end)..end
+    }
+
+    /// Of the outputs of `n` rows or columns, those all of whose taps are inside.
+    pub(super) fn inner(&self, n: usize) -> Range<usize> {
+        let first = self.padding.div_ceil(self.stride).min(self.size(n));
+        let end = (n + self.padding).checked_sub(self.reach()).map_or(0, |rest| rest / self.stride + 1);
+        first..end.min(self.size(n)).max(first)
     }
 
     /// `[n_out, n_in / groups, kernel, kernel]`, as checkpoints have it.

@@ -17,27 +17,28 @@ use super::{
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 32;
 
-/// Longest depth of a chunk, and from pixel to pixel then: a cache line more, since pixels at powers
-/// of two apart would fall on the same few places of the cache. Known to the compiler, so that
-/// pixels of a tile are addressed from one register.
-pub(super) const STRIDES: [(usize, usize); 4] = [(64, 80), (128, 144), (256, 272), (512, 528)];
+/// At least `TILE_ROWS` of every `Simd`.
+const MAX_ROWS: usize = 14;
+const MAX_SUMS: usize = 2 * MAX_ROWS;
 
-/// Sums of a tile: at least `TILE_ROWS` times two vectors of every `Simd`.
-const MAX_SUMS: usize = 28;
-
-/// Where the words of a tap and chunk begin, from the first pixel of a tile, and how many there are.
+/// The words of a tap and chunk, and what they are multiplied with.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)] // read in assembly
 pub(super) struct Segment {
-    pub at: usize,
+    /// Those of pixel 0.
+    pub from: *const f32,
     pub depth: usize,
+    /// Words from pixel to pixel.
+    pub per_pixel: usize,
+    /// The first row of the panel.
+    pub row: usize,
 }
 
 pub(super) struct Tile<'a> {
-    /// The first pixel at the first tap.
-    pub a: *const f32,
-    pub stride: usize,
     pub segments: &'a [Segment],
+    /// The first pixel, and how many further on each following one is.
+    pub pixel: usize,
+    pub step: usize,
     pub products: Products,
     /// Words from the first part of a pixel to the second.
     pub part_stride: usize,
@@ -57,17 +58,17 @@ pub(super) struct Tile<'a> {
 }
 
 /// Pixels of a whole tile.
-pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
+pub(super) fn full(isa: Isa, products: Products) -> usize {
     match products {
         Products::Tiles(_) => 2 * amx::ROWS,
-        _ => tile_rows(isa) * (PANEL / width),
+        _ => tile_rows(isa),
     }
 }
 
 /// Pixels of a tile that computes at least `wanted`, or as many as one can: the last tile of a row
 /// need not be as long as others.
 pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize) -> usize {
-    let full = full(isa, products, width);
+    let full = full(isa, products);
     if width < PANEL {
         return full;
     }
@@ -84,9 +85,9 @@ const SHORTER: [usize; 2] = [10, 7];
 
 /// # Safety
 /// `to` is as long as a tile (`n_pixels`), and where it is not null the `outputs` places are
-/// nobody else's. `a`: as many pixels, `stride` apart, each segment of each of them readable. `b`
-/// holds `width` numbers for each number of all segments. `isa` is available; for tiles of AMX,
-/// `Bf16Tiles` lives.
+/// nobody else's. As many pixels are there to be read, of each segment; none of them is empty. `b`
+/// holds `width` numbers for each row of all segments. `isa` is available; for tiles of AMX,
+/// `Bf16Tiles` lives, segments are multiples of 16 long, and all are one panel's rows in their order.
 pub(super) unsafe fn tile(isa: Isa, tile: &Tile) {
     // SAFETY: the caller's promises.
     unsafe {
@@ -116,8 +117,8 @@ unsafe fn any<S: Simd>(tile: &Tile) {
         match (tile.width == PANEL, tile.products == Products::Pairs) {
             (true, false) => of_rows::<S, false>(tile, c),
             (true, true) => of_rows::<S, true>(tile, c),
-            (false, false) => of_stride::<S, 1, false, 0>(tile, c),
-            (false, true) => of_stride::<S, 1, true, 0>(tile, c),
+            (false, false) => multiply::<S, 1, false, 0>(tile, c),
+            (false, true) => multiply::<S, 1, true, 0>(tile, c),
         }
         finish::<S>(tile, c);
     }
@@ -128,44 +129,32 @@ unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            10 if S::TILE_ROWS > 10 => of_stride::<S, 2, PAIRS, 10>(tile, c),
-            7 if S::TILE_ROWS > 7 => of_stride::<S, 2, PAIRS, 7>(tile, c),
-            _ => of_stride::<S, 2, PAIRS, 0>(tile, c),
+            10 if S::TILE_ROWS > 10 => multiply::<S, 2, PAIRS, 10>(tile, c),
+            7 if S::TILE_ROWS > 7 => multiply::<S, 2, PAIRS, 7>(tile, c),
+            _ => multiply::<S, 2, PAIRS, 0>(tile, c),
         }
     }
 }
 
-/// `ROWS` pixels, or as many as fit where it is 0.
+/// `N` vectors of sums for each pixel, written to c: for `ROWS` pixels, or as many as fit where it is 0.
 #[inline(always)]
-unsafe fn of_stride<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        match tile.stride {
-            80 => multiply::<S, N, PAIRS, ROWS, 80>(tile, c),
-            144 => multiply::<S, N, PAIRS, ROWS, 144>(tile, c),
-            272 => multiply::<S, N, PAIRS, ROWS, 272>(tile, c),
-            _ => multiply::<S, N, PAIRS, ROWS, 528>(tile, c),
-        }
-    }
-}
-
-/// `N` vectors of sums for each pixel, written to c.
-#[inline(always)]
-unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize, const STRIDE: usize>(
-    tile: &Tile,
-    c: *mut f32,
-) {
+unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
     // SAFETY: pixels and panel are as the caller promised.
     unsafe {
-        let n = if ROWS == 0 { S::TILE_ROWS * 2 / N } else { ROWS };
+        let n = if ROWS == 0 { S::TILE_ROWS } else { ROWS };
         let mut sums = [S::splat(0.0); MAX_SUMS];
-        let mut b = tile.b;
         for segment in tile.segments {
-            let a = tile.a.add(segment.at);
+            let mut pixel = segment.from.wrapping_add(tile.pixel * segment.per_pixel);
+            let pixels: [*const f32; MAX_ROWS] = std::array::from_fn(|_| {
+                let here = pixel;
+                pixel = pixel.wrapping_add(tile.step * segment.per_pixel);
+                here
+            });
+            let mut b = tile.b.add(segment.row * N * LANES);
             for k in 0..segment.depth {
                 let row: [S::V; N] = std::array::from_fn(|i| S::load(b.add(i * LANES)));
                 for r in 0..n {
-                    let x = S::splat(*a.add(r * STRIDE + k));
+                    let x = S::splat(*pixels[r].add(k));
                     for (i, row) in row.iter().enumerate() {
                         let sum = &mut sums[r * N + i];
                         *sum = if PAIRS { S::dot_bf16(x, *row, *sum) } else { S::fma(x, *row, *sum) };

@@ -7,7 +7,7 @@ use super::{
         buffer::Aligned,
     },
     ConvShape, Convolution,
-    tile::{PANEL, STRIDES},
+    tile::PANEL,
 };
 
 /// What is multiplied with what.
@@ -46,6 +46,9 @@ pub(super) const WORDS: usize = 16;
 /// Numbers of a row of taps that are folded into pixels.
 const FOLDED: usize = 64;
 
+/// Longest depth of a chunk.
+const LONGEST: usize = 512;
+
 /// Words behind a part of a gathered pixel, over which its last vector may be written.
 const SLACK: usize = 16;
 
@@ -73,7 +76,8 @@ pub(super) struct Depth {
     pub n: usize,
     /// Words of a chunk; the last may be shorter.
     pub chunk: usize,
-    /// Words from pixel to pixel of gathered chunks; one of `STRIDES` but for AMX.
+    /// Words from pixel to pixel of gathered chunks: a cache line more than a chunk, since pixels at
+    /// powers of two apart would fall on the same few places of the cache.
     pub stride: usize,
 }
 
@@ -81,17 +85,12 @@ impl Depth {
     pub fn new(shape: &ConvShape, products: Products) -> Depth {
         let folded = if shape.n_in * shape.kernel <= FOLDED { shape.kernel } else { 1 };
         let n = (shape.n_in * folded).div_ceil(products.per_word());
-        let (longest, longest_stride) = STRIDES[STRIDES.len() - 1];
-        let in_chunks = |n: usize| n.div_ceil(n.div_ceil(longest));
+        let chunk = n.div_ceil(n.div_ceil(LONGEST));
         if let Products::Tiles(parts) = products {
-            let n = n.next_multiple_of(WORDS);
-            let chunk = in_chunks(n).next_multiple_of(WORDS);
+            let (n, chunk) = (n.next_multiple_of(WORDS), chunk.next_multiple_of(WORDS));
             return Depth { products, folded, n, chunk, stride: parts.n() * (chunk + SLACK) };
         }
-        let chunk = in_chunks(n);
-        let stride =
-            STRIDES.into_iter().find(|(depth, _)| chunk <= *depth).map_or(longest_stride, |(_, stride)| stride);
-        Depth { products, folded, n, chunk, stride }
+        Depth { products, folded, n, chunk, stride: chunk.next_multiple_of(WORDS) + SLACK }
     }
 
     /// Words from the first part of a gathered pixel to the second.
