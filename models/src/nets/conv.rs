@@ -4,8 +4,8 @@
 //! On a CPU our own kernels run (`ops::conv`), elsewhere candle's, which want channels first and
 //! get turned copies.
 
-use candle_core::Tensor;
-use meshkiln_ops::conv::{Convolution, PackedConv, Part};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
+use meshkiln_ops::conv::{Convolution, PackedConv, Part, Values};
 
 use super::{
     Compute, Vars,
@@ -111,6 +111,20 @@ impl Conv2d {
         }
     }
 
+    /// `forward_cat`, for convolutions alone to read: bf16 where they would round it to that, which
+    /// halves what is written and read.
+    pub fn forward_rounded(&self, parts: &[&Tensor]) -> Result<Tensor> {
+        match &self.kernel {
+            ConvKernel::Ours(packed) if packed.rounds_inputs() => {
+                let (h, w) = self.input_size(parts)?;
+                let mut y = Vec::new();
+                with_values(parts, &[], &mut |parts| y = packed.apply_rounded(parts, h, w))?;
+                Ok(Tensor::from_vec(y, (self.shape.size(h), self.shape.size(w), self.shape.n_out), &Device::Cpu)?)
+            }
+            _ => self.forward_cat(parts),
+        }
+    }
+
     /// residual + scale * `forward_cat`: the end of a residual branch. `residual` [h', w', n_out].
     pub fn forward_add(&self, parts: &[&Tensor], residual: &Tensor, scale: f32) -> Result<Tensor> {
         match &self.kernel {
@@ -124,19 +138,17 @@ impl Conv2d {
 
     fn ours(&self, packed: &PackedConv, parts: &[&Tensor], add: Option<(&Tensor, f32)>) -> Result<Tensor> {
         let (h, w) = self.input_size(parts)?;
-        let (out_h, out_w) = (self.shape.size(h), self.shape.size(w));
-        let shape = [out_h, out_w, self.shape.n_out];
-        let mut y = match add {
-            None => Vec::new(),
-            Some((residual, _)) if residual.dims() == shape => read(residual, |values| Ok(values.to_vec()))?,
+        let shape = [self.shape.size(h), self.shape.size(w), self.shape.n_out];
+        let mut y = Vec::new();
+        match add {
+            None => with_values(parts, &[], &mut |parts| y = packed.apply(parts, h, w))?,
+            Some((residual, scale)) if residual.dims() == shape => read(residual, |residual| {
+                with_values(parts, &[], &mut |parts| y = packed.apply_add(parts, h, w, residual, scale))
+            })?,
             Some((residual, _)) => {
                 return Err(StageError::internal(format!("a residual {:?} is added to {shape:?}", residual.dims())));
             }
-        };
-        with_values(parts, &[], &mut |parts| match add {
-            None => y = packed.apply(parts, h, w),
-            Some((_, scale)) => packed.apply_add(parts, h, w, &mut y, scale),
-        })?;
+        }
         written(y, &shape)
     }
 
@@ -166,17 +178,22 @@ impl Conv2d {
     }
 }
 
-/// Gives `work` the numbers of tensors on the CPU, each with its channels.
+/// Gives `work` the numbers of tensors on the CPU, f32 or bf16.
 fn with_values(parts: &[&Tensor], seen: &[Part], work: &mut dyn FnMut(&[Part])) -> Result<()> {
     let Some((first, rest)) = parts.split_first() else {
         work(seen);
         return Ok(());
     };
     let channels = first.dims3()?.2;
-    read(first, |values| {
-        let seen: Vec<Part> = seen.iter().copied().chain([(values, channels)]).collect();
-        with_values(rest, &seen, work)
-    })
+    let first = first.contiguous()?;
+    let (storage, layout) = first.storage_and_layout();
+    let values = match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Values::F32(&values[start..end]),
+        (Storage::Cpu(CpuStorage::BF16(values)), Some((start, end))) => Values::Bf16(&values[start..end]),
+        _ => return Err(StageError::internal("a convolution on the CPU is given other numbers or those elsewhere")),
+    };
+    let seen: Vec<Part> = seen.iter().copied().chain([Part { values, channels }]).collect();
+    with_values(rest, &seen, work)
 }
 
 /// A transposed convolution: every pixel is spread over `kernel` x `kernel` pixels, pixels land

@@ -34,7 +34,7 @@ pub mod upscale;
 
 use std::{any::Any, sync::Arc};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 pub use self::{
     checkpoint::{Checkpoint, Vars},
@@ -158,9 +158,13 @@ impl Watch<'_> {
         Watch { step: &|_, _| Ok(()), tap: None }
     }
 
+    /// Shows a value, as f32.
     pub fn tap(&self, name: &str, value: &Tensor) {
         if let Some(tap) = self.tap {
-            tap(name, value);
+            match value.to_dtype(DType::F32) {
+                Ok(value) => tap(name, &value),
+                Err(_) => tap(name, value),
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Convolutions of all channels with all channels: the picture in pieces, pieces in tiles.
 
-use std::ptr::null_mut;
-
 use rayon::prelude::*;
 
 use super::{
@@ -14,7 +12,8 @@ use super::{
     after::Kind,
     gather::{Block, Gathered, Inputs, gather, gather_row},
     plan::Plan,
-    tile::{self, PANEL, Segment, Tile},
+    tile::{self, NOBODY, PANEL, Segment, Tile},
+    values::Output,
     weights::{Products, Weights, width},
 };
 
@@ -30,8 +29,12 @@ impl Dense {
         Dense { shape: layer.shape, weights: Weights::new(layer, products), after: layer.after.kind(), isa }
     }
 
+    pub fn products(&self) -> Products {
+        self.weights.depth.products
+    }
+
     /// `y` has room for the outputs of the whole picture.
-    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    pub fn apply(&self, inputs: &Inputs, y: Output, then: Then) {
         // A layer of one tap knows no rows: all pixels are one.
         let row = Inputs { parts: inputs.parts, h: 1, w: inputs.h * inputs.w };
         let inputs = if self.is_pointwise() { &row } else { inputs };
@@ -43,7 +46,7 @@ impl Dense {
     }
 
     /// Every thread gathers blocks for itself.
-    fn in_blocks(&self, rows: usize, columns: usize, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    fn in_blocks(&self, rows: usize, columns: usize, inputs: &Inputs, y: Output, then: Then) {
         let depth = &self.weights.depth;
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let across = out_w.div_ceil(columns);
@@ -56,15 +59,15 @@ impl Dense {
                 gather(self.isa, &self.shape, depth, inputs, &block, a);
                 let segments = self.segments(&lay, a.as_ptr());
                 for panel in 0..self.n_panels() {
-                    let tile = self.tile(panel, &segments, then);
-                    self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
+                    let tile = self.tile(panel, &segments, y, then);
+                    self.run_panel(&tile, &block, &lay, panel * PANEL, out_w);
                 }
             });
         });
     }
 
     /// All threads gather the picture together, then take panels of a few rows each.
-    fn whole(&self, rows: usize, rows_first: bool, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    fn whole(&self, rows: usize, rows_first: bool, inputs: &Inputs, y: Output, then: Then) {
         let depth = &self.weights.depth;
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let picture = Block { y: 0, x: 0, rows: out_h, columns: out_w };
@@ -83,8 +86,8 @@ impl Dense {
                 let at = a.get().wrapping_add(first * self.shape.stride * lay.pitch * depth.stride);
                 let segments = self.segments(&lay, at);
                 let _tiles = self.tiles();
-                let tile = self.tile(panel, &segments, then);
-                self.run_panel(&tile, &block, &lay, y.get().wrapping_add(panel * PANEL), out_w);
+                let tile = self.tile(panel, &segments, y, then);
+                self.run_panel(&tile, &block, &lay, panel * PANEL, out_w);
             });
         });
     }
@@ -120,7 +123,7 @@ impl Dense {
     }
 
     /// What is common to the tiles of a panel: all but where they begin and end.
-    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], then: Then) -> Tile<'a> {
+    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], y: Output, then: Then<'a>) -> Tile<'a> {
         let Weights { values, bias, slopes, depth } = &self.weights;
         let at = panel * PANEL;
         Tile {
@@ -131,6 +134,7 @@ impl Dense {
             part_stride: depth.part_stride(),
             b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
             width: width(self.shape.n_out, panel),
+            y,
             to: &[],
             outputs: (self.shape.n_out - at).min(PANEL),
             bias: bias[at..].as_ptr(),
@@ -140,10 +144,10 @@ impl Dense {
         }
     }
 
-    /// All tiles of a panel; `to` is where its outputs are in a picture `out_w` wide.
-    fn run_panel(&self, panel: &Tile, block: &Block, lay: &Gathered, to: *mut f32, out_w: usize) {
+    /// All tiles of a panel, which begins at `first_output`, in a picture `out_w` wide.
+    fn run_panel(&self, panel: &Tile, block: &Block, lay: &Gathered, first_output: usize, out_w: usize) {
         let (run, n_runs) = self.runs(block.rows, block.columns, lay, panel.width);
-        let mut places = [null_mut(); 2 * PANEL];
+        let mut places = [NOBODY; 2 * PANEL];
         for first_row in 0..n_runs {
             let (mut first, mut row, mut column) = (0, first_row, 0);
             while first < run {
@@ -151,7 +155,7 @@ impl Dense {
                 for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
                     let pixel = (block.y + row) * out_w + block.x + column;
-                    *place = if is_output { to.wrapping_add(pixel * self.shape.n_out) } else { null_mut() };
+                    *place = if is_output { pixel * self.shape.n_out + first_output } else { NOBODY };
                     column += 1;
                     if n_runs == 1 && column == lay.pitch {
                         (row, column) = (row + 1, 0);

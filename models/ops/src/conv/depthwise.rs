@@ -8,13 +8,14 @@ use rayon::prelude::*;
 use super::{
     super::{
         Isa,
-        buffer::{Aligned, Shared},
+        buffer::Aligned,
         simd::{LANES, Simd, per_isa},
     },
     ConvShape, Convolution, Then,
     after::{Kind, after},
     gather::Inputs,
     tile::{load_few, store_few},
+    values::Output,
 };
 
 /// Pixels whose sums are kept at a time.
@@ -55,21 +56,23 @@ impl Depthwise {
     }
 
     /// `y` has room for the outputs of the whole picture.
-    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    pub fn apply(&self, inputs: &Inputs, y: Output, then: Then) {
         let Inputs { parts, h, w } = *inputs;
         let joined;
         let x = match parts {
-            [(x, _)] => *x,
+            [part] => part.values.f32(),
             _ => {
-                let pixels = (0..h * w).flat_map(|i| parts.iter().map(move |(x, c)| &x[i * c..][..*c]));
+                let pixels = (0..h * w).flat_map(|i| {
+                    parts.iter().map(move |part| &part.values.f32()[i * part.channels..][..part.channels])
+                });
                 joined = pixels.flatten().copied().collect::<Vec<f32>>();
                 &joined
             }
         };
         (0..self.shape.size(h)).into_par_iter().for_each(|row| {
-            let to = y.get().wrapping_add(row * self.shape.size(w) * self.shape.n_in);
+            let first = row * self.shape.size(w) * self.shape.n_in;
             // SAFETY: the row is within y and this task's; `isa` is available.
-            unsafe { of_row(self.isa, self, x, (h, w), row, to, then) }
+            unsafe { of_row(self.isa, self, x, (h, w), row, y.at(first).cast(), then.from(first)) }
         });
     }
 }
@@ -91,7 +94,6 @@ unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: u
         let taps = (rows.clone(), of.shape.taps(column, w));
         // SAFETY: these taps of all pixels are inside the picture, and the pixels in the row.
         unsafe {
-            let to = to.add(column * of.shape.n_out);
             if several {
                 pixels::<S, PIXELS>(of, x, w, (row, column), taps, to, then);
             } else {
@@ -102,7 +104,7 @@ unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: u
     }
 }
 
-/// `P` pixels from `(row, column)` on, which all have the taps `rows` x `columns`.
+/// `P` pixels of the row `to` from `(row, column)` on, which all have the taps `rows` x `columns`.
 #[inline(always)]
 unsafe fn pixels<S: Simd, const P: usize>(
     of: &Depthwise,
@@ -131,10 +133,11 @@ unsafe fn pixels<S: Simd, const P: usize>(
             }
             let slopes = S::load(of.slopes.as_ptr().add(first));
             for (p, sum) in sums.into_iter().enumerate() {
-                let to = to.add(p * channels + first);
+                let at = (column + p) * channels + first;
+                let to = to.add(at);
                 let mut v = after::<S>(of.after, sum, slopes);
-                if let Then::Add { scale } = then {
-                    v = S::fma(v, S::splat(scale), load(to));
+                if let Then::Add { scale, residual } = then {
+                    v = S::fma(v, S::splat(scale), load(residual.as_ptr().add(at)));
                 }
                 if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
             }

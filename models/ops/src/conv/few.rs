@@ -8,13 +8,14 @@ use rayon::prelude::*;
 use super::{
     super::{
         Isa,
-        buffer::{Aligned, Shared},
+        buffer::Aligned,
         simd::{LANES, Simd, per_isa},
     },
-    ConvShape, Convolution, Then,
+    ConvShape, Convolution, Part, Then,
     after::{Kind, after},
     gather::Inputs,
     tile::{load_few, store_few},
+    values::Output,
 };
 
 /// Most outputs of such a layer.
@@ -59,11 +60,11 @@ impl Few {
     }
 
     /// `y` has room for the outputs of the whole picture.
-    pub fn apply(&self, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    pub fn apply(&self, inputs: &Inputs, y: Output, then: Then) {
         (0..self.shape.size(inputs.h)).into_par_iter().for_each(|row| {
-            let to = y.get().wrapping_add(row * self.shape.size(inputs.w) * self.shape.n_out);
+            let first = row * self.shape.size(inputs.w) * self.shape.n_out;
             // SAFETY: the row is within y and this task's; `isa` is available.
-            unsafe { of_row(self.isa, self, inputs, row, to, then) }
+            unsafe { of_row(self.isa, self, inputs, row, y.at(first).cast(), then.from(first)) }
         });
     }
 }
@@ -98,14 +99,13 @@ unsafe fn outputs<S: Simd, const N: usize>(of: &Few, inputs: &Inputs, row: usize
         let columns = of.shape.taps(column, inputs.w);
         // SAFETY: these taps of all pixels are inside the picture, and the pixels in the row.
         unsafe {
-            let to = to.add(column * N);
             if inner.contains(&column) && column + PIXELS <= inner.end {
                 let sums = sums::<S, PIXELS, N>(of, inputs, (row, column), rows.clone(), columns);
-                sums.iter().enumerate().for_each(|(i, sums)| finish::<S, N>(of, sums, to.add(i * N), then));
+                sums.iter().enumerate().for_each(|(i, sums)| finish::<S, N>(of, sums, column + i, to, then));
                 column += PIXELS;
             } else {
                 let sums = sums::<S, 1, N>(of, inputs, (row, column), rows.clone(), columns);
-                finish::<S, N>(of, &sums[0], to, then);
+                finish::<S, N>(of, &sums[0], column, to, then);
                 column += 1;
             }
         }
@@ -129,8 +129,8 @@ unsafe fn sums<S: Simd, const P: usize, const N: usize>(
             let y = row * stride + ky * dilation - padding;
             let x = column * stride + kx * dilation - padding;
             let mut weights = of.weights.as_ptr().add((ky * kernel + kx) * n_in);
-            for &(values, channels) in inputs.parts {
-                let from = values.as_ptr().add((y * inputs.w + x) * channels);
+            for &Part { values, channels } in inputs.parts {
+                let from = values.f32().as_ptr().add((y * inputs.w + x) * channels);
                 for k in (0..channels).step_by(LANES) {
                     let n = (channels - k).min(LANES);
                     let rows: [S::V; N] = std::array::from_fn(|o| S::load(weights.add(o * kernel * kernel * n_in + k)));
@@ -147,15 +147,16 @@ unsafe fn sums<S: Simd, const P: usize, const N: usize>(
     }
 }
 
+/// The outputs of a pixel of the row `to`.
 #[inline(always)]
-unsafe fn finish<S: Simd, const N: usize>(of: &Few, sums: &[f32; N], to: *mut f32, then: Then) {
+unsafe fn finish<S: Simd, const N: usize>(of: &Few, sums: &[f32; N], column: usize, to: *mut f32, then: Then) {
     // SAFETY: `N` numbers of sums and places, a vector of bias and slopes.
     unsafe {
         let v = S::add(load_few::<S>(sums.as_ptr(), N), S::load(of.bias.as_ptr()));
         let mut v = after::<S>(of.after, v, S::load(of.slopes.as_ptr()));
-        if let Then::Add { scale } = then {
-            v = S::fma(v, S::splat(scale), load_few::<S>(to, N));
+        if let Then::Add { scale, residual } = then {
+            v = S::fma(v, S::splat(scale), load_few::<S>(residual.as_ptr().add(column * N), N));
         }
-        store_few::<S>(to, v, N);
+        store_few::<S>(to.add(column * N), v, N);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{ops::Range, slice};
 
+use half::bf16;
+
 use super::{
     super::{
         bf16::{Parts, part},
@@ -9,7 +11,7 @@ use super::{
         isa::Isa,
         simd::{LANES, Simd, per_isa},
     },
-    ConvShape, Part,
+    ConvShape, Part, Values,
     tile::load_few,
     weights::{Depth, Products},
 };
@@ -102,7 +104,7 @@ pub(super) unsafe fn gather_row(
                 continue;
             };
             let line = Line {
-                pixels: &piece.values[y * inputs.w * piece.channels..],
+                pixels: piece.values.from(y * inputs.w * piece.channels),
                 w: inputs.w,
                 first: block.x * shape.stride + remainder + piece.taps.start * shape.dilation,
                 shape,
@@ -120,7 +122,7 @@ pub(super) unsafe fn gather_row(
 
 /// Channels that lie side by side in a part of the inputs, and in gathered pixels too.
 struct Piece<'a> {
-    values: &'a [f32],
+    values: Values<'a>,
     channels: usize,
     /// The first of them, and how many.
     channel: usize,
@@ -140,15 +142,15 @@ impl Piece<'_> {
 }
 
 fn pieces<'a>(shape: &ConvShape, depth: &Depth, inputs: &Inputs<'a>) -> Vec<Piece<'a>> {
-    if let ([(values, channels)], true, 1) = (inputs.parts, depth.folded > 1, shape.dilation) {
+    if let (&[Part { values, channels }], true, 1) = (inputs.parts, depth.folded > 1, shape.dilation) {
         let taps = 0..depth.folded;
-        return vec![Piece { values, channels: *channels, channel: 0, n: *channels, taps, chunk: 0, within: 0 }];
+        return vec![Piece { values, channels, channel: 0, n: channels, taps, chunk: 0, within: 0 }];
     }
     let chunk_len = depth.chunk * depth.products.per_word();
     let mut pieces = Vec::new();
     for tap in 0..depth.folded {
         let mut at = tap * shape.n_in;
-        for &(values, channels) in inputs.parts {
+        for &Part { values, channels } in inputs.parts {
             let mut channel = 0;
             while channel < channels {
                 let (chunk, within) = (at / chunk_len, at % chunk_len);
@@ -164,7 +166,7 @@ fn pieces<'a>(shape: &ConvShape, depth: &Depth, inputs: &Inputs<'a>) -> Vec<Piec
 /// A row of the picture, as outputs side by side see it.
 struct Line<'a> {
     /// The row and what follows it.
-    pixels: &'a [f32],
+    pixels: Values<'a>,
     w: usize,
     /// Column of output 0 at the first tap, counted from the first zero of the border.
     first: usize,
@@ -188,9 +190,9 @@ impl Line<'_> {
             for i in (0..start).chain(end..n) {
                 for tap in 0..piece.taps.len() {
                     let x = (self.first + i * stride + tap * dilation).checked_sub(padding).filter(|x| *x < self.w);
-                    let pixel = x.map(|x| &self.pixels[x * piece.channels..][..piece.n]);
                     for k in 0..piece.n {
-                        places.put(i, tap * piece.n + k, pixel.map_or(0.0, |pixel| pixel[k]), to);
+                        let value = x.map_or(0.0, |x| self.pixels.get(x * piece.channels + k));
+                        places.put(i, tap * piece.n + k, value, to);
                     }
                 }
             }
@@ -198,7 +200,7 @@ impl Line<'_> {
         if start < end {
             let x = self.first + start * stride - padding;
             let from = Pixels {
-                values: &self.pixels[x * piece.channels + piece.channel..],
+                values: self.pixels.from(x * piece.channels + piece.channel),
                 len: piece.len(),
                 apart: piece.channels * stride,
             };
@@ -254,7 +256,7 @@ impl Places<'_> {
 
 /// Pieces of pixels of the picture: `len` numbers each, pixels `apart` numbers apart.
 struct Pixels<'a> {
-    values: &'a [f32],
+    values: Values<'a>,
     len: usize,
     apart: usize,
 }
@@ -269,26 +271,57 @@ per_isa! {
 unsafe fn all<S: Simd>(from: &Pixels, places: &Places, pixels: Range<usize>, to: &mut [f32]) {
     // SAFETY: as promised.
     unsafe {
-        match places.depth.products {
-            Products::F32 => lines::<S, 0>(from, places, pixels, to),
-            Products::Pairs | Products::Tiles(Parts::One) => lines::<S, 1>(from, places, pixels, to),
-            Products::Tiles(Parts::Two) => lines::<S, 2>(from, places, pixels, to),
+        match (from.values, places.depth.products) {
+            (Values::Bf16(values), _) => halves(values, from, places, pixels, to),
+            (Values::F32(values), Products::F32) => lines::<S, 0>(values, from, places, pixels, to),
+            (Values::F32(values), Products::Pairs | Products::Tiles(Parts::One)) => {
+                lines::<S, 1>(values, from, places, pixels, to)
+            }
+            (Values::F32(values), Products::Tiles(Parts::Two)) => lines::<S, 2>(values, from, places, pixels, to),
         }
+    }
+}
+
+/// What is bf16 already.
+#[inline(always)]
+fn halves(values: &[bf16], from: &Pixels, places: &Places, pixels: Range<usize>, to: &mut [f32]) {
+    type Line = [u16; 2 * LANES];
+    let whole = from.len / (2 * LANES) * (2 * LANES);
+    let to = as_bf16(to);
+    for (n, i) in pixels.enumerate() {
+        let from = &values[n * from.apart..][..from.len];
+        let to = &mut to[places.at(i)..][..from.len()];
+        for k in (0..whole).step_by(2 * LANES) {
+            // SAFETY: a line of both, which are numbers of 16 bits.
+            unsafe {
+                to.as_mut_ptr()
+                    .add(k)
+                    .cast::<Line>()
+                    .write_unaligned(from.as_ptr().add(k).cast::<Line>().read_unaligned())
+            }
+        }
+        to[whole..].iter_mut().zip(&from[whole..]).for_each(|(to, v)| *to = v.to_bits());
     }
 }
 
 /// As f32, or in so many parts of bf16.
 #[inline(always)]
-unsafe fn lines<S: Simd, const PARTS: usize>(from: &Pixels, places: &Places, pixels: Range<usize>, to: &mut [f32]) {
+unsafe fn lines<S: Simd, const PARTS: usize>(
+    values: &[f32],
+    from: &Pixels,
+    places: &Places,
+    pixels: Range<usize>,
+    to: &mut [f32],
+) {
     const TWO: usize = 2 * LANES;
     let len = from.len.next_multiple_of(LANES);
     let second = 2 * places.depth.part_stride();
     let n_pixels = pixels.len();
     let end = places.at(pixels.end - 1) + len + PARTS.saturating_sub(1) * second;
     let n_numbers = if PARTS == 0 { to.len() } else { 2 * to.len() };
-    assert!(n_pixels > 0 && end <= n_numbers && (n_pixels - 1) * from.apart + from.len <= from.values.len());
+    assert!(n_pixels > 0 && end <= n_numbers && (n_pixels - 1) * from.apart + from.len <= values.len());
     // Behind the last of them whole vectors may not be there to be read.
-    let n_whole = from.values.len().checked_sub(len).map_or(0, |rest| n_pixels.min(rest / from.apart + 1));
+    let n_whole = values.len().checked_sub(len).map_or(0, |rest| n_pixels.min(rest / from.apart + 1));
     let to = to.as_mut_ptr();
     // SAFETY: what is read was counted, and the last place written is within `to`, as asserted.
     unsafe {
@@ -316,7 +349,7 @@ unsafe fn lines<S: Simd, const PARTS: usize>(from: &Pixels, places: &Places, pix
             }
         };
         for (n, i) in pixels.enumerate() {
-            let values = from.values.as_ptr().add(n * from.apart);
+            let values = values.as_ptr().add(n * from.apart);
             let at = places.at(i);
             if n < n_whole {
                 for k in (0..len / TWO * TWO).step_by(TWO) {

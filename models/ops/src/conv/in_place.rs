@@ -6,16 +6,16 @@
 //! out. A tile that would reach over the end of such a zone begins earlier and computes a few outputs
 //! once more, for nobody.
 
-use std::{ops::Range, ptr::null_mut};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::{
-    super::buffer::Shared,
     Then,
     dense::{Dense, push},
     gather::Inputs,
-    tile::{self, PANEL, Segment, Tile},
+    tile::{self, NOBODY, PANEL, Segment, Tile},
+    values::Output,
 };
 
 /// Outputs along a line, all with the same taps.
@@ -29,7 +29,7 @@ struct Line<'a> {
 }
 
 impl Dense {
-    pub fn in_place(&self, rows: usize, columns: usize, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    pub fn in_place(&self, rows: usize, columns: usize, inputs: &Inputs, y: Output, then: Then) {
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let across = out_w.div_ceil(columns);
         (0..out_h.div_ceil(rows) * across).into_par_iter().for_each(|i| {
@@ -40,19 +40,18 @@ impl Dense {
         });
     }
 
-    fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, y: &Shared<f32>, then: Then) {
+    fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, y: Output, then: Then) {
         let shape = &self.shape;
         let (stride, in_w, out_w) = (shape.stride, inputs.w, shape.size(inputs.w));
         let (inner_rows, inner) = (shape.inner(inputs.h), shape.inner(inputs.w));
         let within = |range: &Range<usize>, of: &Range<usize>| range.start.max(of.start)..range.end.min(of.end);
-        let is_inner = |range: &Range<usize>, i: &usize| range.contains(i);
-        let edges = || columns.clone().filter(|x| !is_inner(&inner, x));
+        let edges = || columns.clone().filter(|x| !inner.contains(x));
         let all = 0..shape.kernel;
         for panel in 0..self.n_panels() {
             let run = |taps: (Range<usize>, Range<usize>), step: usize, line: Line| {
                 let segments = self.segments_in_place(inputs, taps);
-                let tile = Tile { step, ..self.tile(panel, &segments, then) };
-                self.run_line(&tile, &line, y.get().wrapping_add(panel * PANEL));
+                let tile = Tile { step, ..self.tile(panel, &segments, y, then) };
+                self.run_line(&tile, &line, panel * PANEL);
             };
             for row in rows.clone() {
                 let taps = shape.taps(row, inputs.h);
@@ -60,7 +59,7 @@ impl Dense {
                 let output = |x: usize| row * out_w + x;
                 let line = |wanted, possible| Line { wanted, possible, pixel: &pixel, output: &output };
                 run((taps.clone(), all.clone()), stride, line(within(&columns, &inner), inner.clone()));
-                if !is_inner(&inner_rows, &row) {
+                if !inner_rows.contains(&row) {
                     for x in edges() {
                         // Outputs beside it, further from the border, have its taps too.
                         let possible = if x < inner.start { x..inner.end } else { inner.start..x + 1 };
@@ -78,15 +77,15 @@ impl Dense {
         }
     }
 
-    fn run_line(&self, panel: &Tile, line: &Line, to: *mut f32) {
-        let mut places = [null_mut(); 2 * PANEL];
+    fn run_line(&self, panel: &Tile, line: &Line, first_output: usize) {
+        let mut places = [NOBODY; 2 * PANEL];
         let mut first = line.wanted.start;
         while first < line.wanted.end {
             let n = self.n_pixels(panel.width, line.wanted.end - first);
             let start = first.min(line.possible.end - n);
             for (i, place) in (start..).zip(&mut places[..n]) {
                 let is_wanted = first <= i && i < line.wanted.end;
-                *place = if is_wanted { to.wrapping_add((line.output)(i) * self.shape.n_out) } else { null_mut() };
+                *place = if is_wanted { (line.output)(i) * self.shape.n_out + first_output } else { NOBODY };
             }
             // SAFETY: all pixels of the tile have all of its taps inside the picture; the panel is
             // whole; outputs of a block and panel are one task's.
@@ -105,17 +104,17 @@ impl Dense {
             for (ky, kx) in rows.clone().flat_map(|ky| columns.clone().map(move |kx| (ky, kx))) {
                 let mut row = first_row + (ky * shape.kernel + kx) * len;
                 let mut before = 0;
-                for &(values, channels) in inputs.parts {
+                for part in inputs.parts {
                     // Channels of this part in the chunk.
-                    let (start, end) = (first.max(before), (first + len).min(before + channels));
+                    let (start, end) = (first.max(before), (first + len).min(before + part.channels));
                     if start < end {
                         let pixel = (ky * inputs.w + kx) * shape.dilation;
-                        let from = values.as_ptr().wrapping_add(pixel * channels + start - before);
-                        let from = from.wrapping_sub(shape.padding * (inputs.w + 1) * channels);
-                        push(&mut segments, Segment { from, depth: end - start, per_pixel: channels, row });
+                        let from = part.values.f32().as_ptr().wrapping_add(pixel * part.channels + start - before);
+                        let from = from.wrapping_sub(shape.padding * (inputs.w + 1) * part.channels);
+                        push(&mut segments, Segment { from, depth: end - start, per_pixel: part.channels, row });
                         row += end - start;
                     }
-                    before += channels;
+                    before += part.channels;
                 }
             }
             first_row += shape.kernel * shape.kernel * len;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | shape.rs | sizes in and out |
 //! | after.rs | activations |
+//! | values.rs | inputs and outputs, f32 or bf16 |
 //! | weights.rs | weights in the order in which they are read |
 //! | gather.rs | a piece of the picture, bordered by zeros, as tiles want it |
 //! | tile.rs | the inner loop: a few pixels times 32 outputs, sums in registers |
@@ -29,13 +30,17 @@ mod in_place;
 mod plan;
 mod shape;
 mod tile;
+mod values;
 mod weights;
 
 pub use after::After;
 pub use shape::ConvShape;
+pub use values::{Part, Values};
 
-use self::{dense::Dense, depthwise::Depthwise, few::Few, gather::Inputs, weights::Products};
-use super::{Isa, Precision, buffer::Shared};
+use half::bf16;
+
+use self::{dense::Dense, depthwise::Depthwise, few::Few, gather::Inputs, values::Output, weights::Products};
+use super::{Isa, Precision, bf16::Parts};
 
 /// A layer as it stands in a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -48,17 +53,25 @@ pub struct Convolution<'a> {
     pub after: &'a After,
 }
 
-/// An input `[h, w, channels]` with its channels.
-pub type Part<'a> = (&'a [f32], usize);
-
 /// What becomes of results.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Then {
+enum Then<'a> {
     Write,
-    /// They are added, `scale` times, to what is there.
+    /// They are added, `scale` times, to `residual`, which is as long as the outputs.
     Add {
         scale: f32,
+        residual: &'a [f32],
     },
+}
+
+impl Then<'_> {
+    /// The same for outputs from number `first` on.
+    fn from(self, first: usize) -> Self {
+        match self {
+            Then::Write => Then::Write,
+            Then::Add { scale, residual } => Then::Add { scale, residual: &residual[first..] },
+        }
+    }
 }
 
 /// A layer, its weights in the order and precision in which the kernels want them.
@@ -104,41 +117,87 @@ impl PackedConv {
         PackedConv { shape, kind }
     }
 
+    /// Whether inputs are rounded to bf16 before they are multiplied: then it is the same whether they
+    /// come as f32 or as bf16.
+    pub fn rounds_inputs(&self) -> bool {
+        match &self.kind {
+            Kind::Dense(dense) => matches!(dense.products(), Products::Pairs | Products::Tiles(Parts::One)),
+            _ => false,
+        }
+    }
+
     /// `[h', w', n_out]` of `parts`, which count as one input, side by side along channels.
     ///
     /// # Panics
     /// If lengths or channels are not those of the layer.
     pub fn apply(&self, parts: &[Part], h: usize, w: usize) -> Vec<f32> {
-        let len = self.shape.size(h) * self.shape.size(w) * self.shape.n_out;
-        let mut y = Vec::with_capacity(len);
-        self.run(parts, h, w, Shared(y.as_mut_ptr()), Then::Write);
-        // SAFETY: there is room for as many, and all of them are written.
-        unsafe { y.set_len(len) }
+        self.to_f32(parts, h, w, Then::Write)
+    }
+
+    /// `apply`, rounded to bf16.
+    ///
+    /// # Panics
+    /// As `apply`.
+    pub fn apply_rounded(&self, parts: &[Part], h: usize, w: usize) -> Vec<bf16> {
+        if !matches!(self.kind, Kind::Dense(_)) {
+            return values::rounded(&self.apply(parts, h, w));
+        }
+        let mut y = Vec::with_capacity(self.len(h, w));
+        self.run(parts, h, w, Output::bf16(y.as_mut_ptr()), Then::Write);
+        // SAFETY: as above.
+        unsafe { y.set_len(self.len(h, w)) }
         y
     }
 
-    /// `y += scale * apply(parts)`: the end of a residual branch.
+    /// `residual + scale * apply(parts)`: the end of a residual branch.
     ///
     /// # Panics
-    /// As `apply`, and if `y` is of another length.
-    pub fn apply_add(&self, parts: &[Part], h: usize, w: usize, y: &mut [f32], scale: f32) {
-        assert_eq!(y.len(), self.shape.size(h) * self.shape.size(w) * self.shape.n_out, "{:?} of {h}x{w}", self.shape);
-        self.run(parts, h, w, Shared(y.as_mut_ptr()), Then::Add { scale });
+    /// As `apply`, and if `residual` is of another length than the outputs.
+    pub fn apply_add(&self, parts: &[Part], h: usize, w: usize, residual: &[f32], scale: f32) -> Vec<f32> {
+        assert_eq!(residual.len(), self.len(h, w), "{:?} of {h}x{w}", self.shape);
+        self.to_f32(parts, h, w, Then::Add { scale, residual })
     }
 
-    /// `y` has room for all outputs, and they are there already where something is added to them.
-    fn run(&self, parts: &[Part], h: usize, w: usize, y: Shared<f32>, then: Then) {
+    fn to_f32(&self, parts: &[Part], h: usize, w: usize, then: Then) -> Vec<f32> {
+        let mut y = Vec::with_capacity(self.len(h, w));
+        self.run(parts, h, w, Output::f32(y.as_mut_ptr()), then);
+        // SAFETY: there is room for as many, and all of them are written.
+        unsafe { y.set_len(self.len(h, w)) }
+        y
+    }
+
+    /// Outputs of a picture.
+    fn len(&self, h: usize, w: usize) -> usize {
+        self.shape.size(h) * self.shape.size(w) * self.shape.n_out
+    }
+
+    /// `y` has room for all outputs.
+    fn run(&self, parts: &[Part], h: usize, w: usize, y: Output, then: Then) {
         let shape = &self.shape;
-        assert_eq!(parts.iter().map(|(_, channels)| channels).sum::<usize>(), shape.n_in, "{shape:?}");
-        assert!(parts.iter().all(|(x, channels)| x.len() == h * w * channels), "{shape:?} of {h}x{w}");
-        if shape.size(h).min(shape.size(w)) == 0 {
+        assert_eq!(parts.iter().map(|part| part.channels).sum::<usize>(), shape.n_in, "{shape:?}");
+        assert!(parts.iter().all(|part| part.values.len() == h * w * part.channels), "{shape:?} of {h}x{w}");
+        if self.len(h, w) == 0 {
             return;
         }
-        let inputs = Inputs { parts, h, w };
+        let wide: Vec<Option<Vec<f32>>> = parts.iter().map(|part| self.widened(part)).collect();
+        let parts: Vec<Part> = parts
+            .iter()
+            .zip(&wide)
+            .map(|(part, wide)| Part { values: wide.as_deref().map_or(part.values, Values::F32), ..*part })
+            .collect();
+        let inputs = Inputs { parts: &parts, h, w };
         match &self.kind {
-            Kind::Dense(dense) => dense.apply(&inputs, &y, then),
-            Kind::Few(few) => few.apply(&inputs, &y, then),
-            Kind::Depthwise(depthwise) => depthwise.apply(&inputs, &y, then),
+            Kind::Dense(dense) => dense.apply(&inputs, y, then),
+            Kind::Few(few) => few.apply(&inputs, y, then),
+            Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),
+        }
+    }
+
+    /// What kernels of f32 need in the place of bf16.
+    fn widened(&self, part: &Part) -> Option<Vec<f32>> {
+        match part.values {
+            Values::Bf16(values) if !self.rounds_inputs() => Some(values::widened(values)),
+            _ => None,
         }
     }
 }

@@ -46,9 +46,9 @@ impl Dense {
         }
         if self.reads_in_place(inputs) {
             // A block and the outputs of a panel stay in the second cache.
-            let n_in = self.shape.n_in;
-            let columns = if out_h == 1 { (GATHERED / n_in).min(out_w.div_ceil(wanted)).max(1) } else { out_w };
-            let rows = (GATHERED / (n_in * inputs.w)).min(out_h / wanted).max(1);
+            let per_pixel = self.shape.n_in;
+            let columns = if out_h == 1 { (GATHERED / per_pixel).min(out_w.div_ceil(wanted)).max(1) } else { out_w };
+            let rows = (GATHERED / (per_pixel * inputs.w)).min(out_h / wanted).max(1);
             return Plan::InPlace { rows, columns };
         }
         let tile = self.tile_len();
@@ -69,18 +69,18 @@ impl Dense {
         Plan::Blocks { rows, columns }
     }
 
-    /// Products of f32, and a picture of which most is far enough from the borders.
+    /// Products of f32, few panels, and a picture of which most is far enough from the borders.
     fn reads_in_place(&self, inputs: &Inputs) -> bool {
         let Depth { products, folded, .. } = self.weights.depth;
-        let inner = |n: usize| self.shape.inner(n).len();
+        let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
+        let has_edges = columns < self.shape.size(inputs.w);
         let tile = self.tile_len();
-        let edges = self.shape.size(inputs.w) - inner(inputs.w);
         products == Products::F32
             && folded == 1
             && self.n_panels() < PANELS
-            && inputs.parts.iter().all(|(_, channels)| *channels <= CHANNELS)
-            && inner(inputs.w) >= tile
-            && (edges == 0 || inner(inputs.h) >= tile)
+            && inputs.parts.iter().all(|part| part.channels <= CHANNELS)
+            && columns >= tile
+            && (!has_edges || rows >= tile)
     }
 
     /// As many rows as `most` gathered words allow, and few enough that there are `wanted` blocks.

@@ -11,8 +11,12 @@ use super::{
     Then,
     after::{Kind, after},
     amx,
+    values::Output,
     weights::Products,
 };
+
+/// In the place of an output that is not wanted.
+pub(super) const NOBODY: usize = usize::MAX;
 
 /// Outputs of a panel.
 pub(super) const PANEL: usize = 32;
@@ -46,15 +50,16 @@ pub(super) struct Tile<'a> {
     pub b: *const f32,
     /// `PANEL`, or half of it.
     pub width: usize,
-    /// For each pixel of the tile, where its outputs go; null where nobody wants them.
-    pub to: &'a [*mut f32],
+    /// All outputs, and for each pixel of the tile which is its first of this panel, or `NOBODY`.
+    pub y: Output,
+    pub to: &'a [usize],
     /// Outputs that exist.
     pub outputs: usize,
     /// `PANEL` of each.
     pub bias: *const f32,
     pub slopes: *const f32,
     pub after: Kind,
-    pub then: Then,
+    pub then: Then<'a>,
 }
 
 /// Pixels of a whole tile.
@@ -84,8 +89,8 @@ pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize
 const SHORTER: [usize; 2] = [10, 7];
 
 /// # Safety
-/// `to` is as long as a tile (`n_pixels`), and where it is not null the `outputs` places are
-/// nobody else's. As many pixels are there to be read, of each segment; none of them is empty. `b`
+/// `to` is as long as a tile (`n_pixels`), and the `outputs` places of y from each on are nobody
+/// else's. As many pixels are there to be read, of each segment; none of them is empty. `b`
 /// holds `width` numbers for each row of all segments. `isa` is available; for tiles of AMX,
 /// `Bf16Tiles` lives, segments are multiples of 16 long, and all are one panel's rows in their order.
 pub(super) unsafe fn tile(isa: Isa, tile: &Tile) {
@@ -189,15 +194,26 @@ unsafe fn outputs<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
         for first in (0..tile.outputs).step_by(LANES) {
             let n = (tile.outputs - first).min(LANES);
             let (bias, slopes) = (S::load(tile.bias.add(first)), S::load(tile.slopes.add(first)));
-            for (i, &to) in tile.to.iter().enumerate() {
-                if to.is_null() {
+            for (i, &at) in tile.to.iter().enumerate() {
+                if at == NOBODY {
                     continue;
                 }
-                let to = to.add(first);
+                let to = tile.y.at(at + first);
                 let mut v = S::add(S::load(sums.add(i * tile.width + first)), bias);
                 v = after::<S>(kind, v, slopes);
-                if let Then::Add { scale } = tile.then {
-                    let old = if n == LANES { S::load(to) } else { load_few::<S>(to, n) };
+                if tile.y.is_bf16 {
+                    let to = to.cast();
+                    if n == LANES {
+                        S::store_bf16(to, v)
+                    } else {
+                        store_few_bf16::<S>(to, v, n)
+                    }
+                    continue;
+                }
+                let to = to.cast();
+                if let Then::Add { scale, residual } = tile.then {
+                    let old = residual.as_ptr().add(at + first);
+                    let old = if n == LANES { S::load(old) } else { load_few::<S>(old, n) };
                     v = S::fma(v, S::splat(scale), old);
                 }
                 if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
@@ -230,6 +246,20 @@ pub(super) unsafe fn store_few<S: Simd>(to: *mut f32, v: S::V, n: usize) {
     // SAFETY: as promised.
     unsafe {
         S::store(all.as_mut_ptr(), v);
+        std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
+    }
+}
+
+/// The first `n` numbers as bf16.
+///
+/// # Safety
+/// As `store_few`.
+#[inline(always)]
+unsafe fn store_few_bf16<S: Simd>(to: *mut u16, v: S::V, n: usize) {
+    let mut all = [0; LANES];
+    // SAFETY: as promised.
+    unsafe {
+        S::store_bf16(all.as_mut_ptr(), v);
         std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
     }
 }

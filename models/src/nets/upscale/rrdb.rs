@@ -153,7 +153,7 @@ impl Dense {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let mut parts = vec![x.clone()];
         for layer in &self.growing {
-            let y = layer.forward_cat(&parts.iter().collect::<Vec<_>>())?;
+            let y = layer.forward_rounded(&parts.iter().collect::<Vec<_>>())?;
             parts.push(y);
         }
         self.last.forward_add(&parts.iter().collect::<Vec<_>>(), x, RESIDUAL)

@@ -67,7 +67,7 @@ impl Srvgg {
         (watch.step)(0, total)?;
         let mut y = x.clone();
         for (i, layer) in self.body.iter().enumerate() {
-            y = layer.forward(&y)?;
+            y = layer.forward_rounded(&[&y])?;
             watch.tap(&format!("body.{}", 2 * i + 1), &y);
             (watch.step)(i as u32 + 1, total)?;
         }
