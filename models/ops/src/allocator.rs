@@ -4,8 +4,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::buffer::{HUGE_PAGE, LINE, ask_for_huge_pages};
 
-/// From so many bytes on; what is smaller is left as it is.
+/// From so many bytes on blocks begin at cache lines; what is smaller is left as it is.
 const LARGE: usize = 16 << 10;
+
+/// From so many bytes on at huge pages. Allocators keep smaller blocks that are given back for the
+/// next who asks (glibc, malloc/malloc.c: DEFAULT_MMAP_THRESHOLD_MAX), so that their pages are there.
+const HUGE: usize = 32 << 20;
 
 /// The system's allocator, but for a program that runs networks.
 ///
@@ -21,7 +25,7 @@ pub struct TensorAllocator;
 
 fn aligned(layout: Layout) -> Layout {
     let align = match layout.size() {
-        size if size >= 2 * HUGE_PAGE => HUGE_PAGE,
+        size if size >= HUGE => HUGE_PAGE,
         size if size >= LARGE => LINE,
         _ => 1,
     };
@@ -35,7 +39,7 @@ unsafe impl GlobalAlloc for TensorAllocator {
         let layout = aligned(layout);
         // SAFETY: the caller's promises.
         let block = unsafe { System.alloc(layout) };
-        if layout.size() >= 2 * HUGE_PAGE && !block.is_null() {
+        if layout.size() >= HUGE && !block.is_null() {
             ask_for_huge_pages(block, layout.size());
         }
         block
@@ -97,7 +101,7 @@ mod tests {
         values.shrink_to_fit();
         values.reserve_exact(50_000);
         assert!(values.iter().enumerate().all(|(i, v)| *v == i as f32));
-        for (size, align) in [(LARGE, LINE), (2 * HUGE_PAGE + 5, HUGE_PAGE)] {
+        for (size, align) in [(LARGE, LINE), (HUGE + 5, HUGE_PAGE)] {
             let zeros = vec![0_u8; size];
             assert_eq!(zeros.as_ptr().addr() % align, 0, "{size} bytes");
             assert!(zeros.iter().all(|v| *v == 0));

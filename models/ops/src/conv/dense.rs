@@ -1,5 +1,7 @@
 //! Convolutions of all channels with all channels: the picture in pieces, pieces in tiles.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{
@@ -22,6 +24,13 @@ pub(super) struct Dense {
     pub weights: Weights,
     after: Kind,
     pub isa: Isa,
+}
+
+/// What was gathered of a picture, for the outputs of a block.
+struct Piece {
+    block: Block,
+    lay: Gathered,
+    a: *const f32,
 }
 
 impl Dense {
@@ -57,10 +66,8 @@ impl Dense {
             let _tiles = self.tiles();
             with_scratch([lay.len(depth) + self.behind()], |[a]| {
                 gather(self.isa, &self.shape, depth, inputs, &block, a);
-                let segments = self.segments(&lay, a.as_ptr());
                 for panel in 0..self.n_panels() {
-                    let tile = self.tile(panel, &segments, y, then);
-                    self.run_panel(&tile, &block, &lay, panel * PANEL, out_w);
+                    self.run_panel(panel, &Piece { block, lay, a: a.as_ptr() }, inputs, y, then);
                 }
             });
         });
@@ -84,10 +91,8 @@ impl Dense {
                 let first = part * rows;
                 let block = Block { y: first, rows: rows.min(out_h - first), ..picture };
                 let at = a.get().wrapping_add(first * self.shape.stride * lay.pitch * depth.stride);
-                let segments = self.segments(&lay, at);
                 let _tiles = self.tiles();
-                let tile = self.tile(panel, &segments, y, then);
-                self.run_panel(&tile, &block, &lay, panel * PANEL, out_w);
+                self.run_panel(panel, &Piece { block, lay, a: at }, inputs, y, then);
             });
         });
     }
@@ -144,27 +149,40 @@ impl Dense {
         }
     }
 
-    /// All tiles of a panel, which begins at `first_output`, in a picture `out_w` wide.
-    fn run_panel(&self, panel: &Tile, block: &Block, lay: &Gathered, first_output: usize, out_w: usize) {
-        let (run, n_runs) = self.runs(block.rows, block.columns, lay, panel.width);
+    /// All tiles of a panel.
+    fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, y: Output, then: Then) {
+        let Piece { block, lay, a } = piece;
+        let ConvShape { kernel, stride, n_out, .. } = self.shape;
+        let out_w = self.shape.size(inputs.w);
+        let (run, n_runs) = self.runs(block.rows, block.columns, lay, width(n_out, panel));
+        let is_one_run = n_runs == 1 && block.rows > 1;
         let mut places = [NOBODY; 2 * PANEL];
+        let (mut taps, mut segments) = (0..0, Vec::new());
         for first_row in 0..n_runs {
+            // Rows of taps beyond the border add nothing; AMX takes all in their order.
+            let inside = self.shape.taps(block.y + first_row, inputs.h);
+            let wanted = if is_one_run || self.is_amx() { 0..kernel } else { inside };
+            if taps != wanted {
+                segments = self.segments(lay, *a, wanted.clone());
+                taps = wanted;
+            }
+            let panel_tile = self.tile(panel, &segments, y, then);
             let (mut first, mut row, mut column) = (0, first_row, 0);
             while first < run {
-                let n = self.n_pixels(panel.width, run - first);
+                let n = self.n_pixels(panel_tile.width, run - first);
                 for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
                     let pixel = (block.y + row) * out_w + block.x + column;
-                    *place = if is_output { pixel * self.shape.n_out + first_output } else { NOBODY };
+                    *place = if is_output { pixel * n_out + panel * PANEL } else { NOBODY };
                     column += 1;
                     if n_runs == 1 && column == lay.pitch {
                         (row, column) = (row + 1, 0);
                     }
                 }
-                let pixel = first_row * self.shape.stride * lay.pitch + first;
+                let pixel = first_row * stride * lay.pitch + first;
                 // SAFETY: tiles begin at pixels of the block and end at most a tile after it, where
                 // scratch goes on; the panel is whole; outputs of a block and panel are one task's.
-                unsafe { tile::tile(self.isa, &Tile { pixel, to: &places[..n], ..*panel }) }
+                unsafe { tile::tile(self.isa, &Tile { pixel, to: &places[..n], ..panel_tile }) }
                 first += n;
             }
         }
@@ -181,21 +199,27 @@ impl Dense {
         if self.shape.stride == 1 && rows > 1 && all.next_multiple_of(n) < in_rows { (all, 1) } else { (columns, rows) }
     }
 
-    /// Chunks and taps of what was gathered to `a`.
-    fn segments(&self, lay: &Gathered, a: *const f32) -> Vec<Segment> {
+    /// Chunks and the rows `rows` of taps of what was gathered to `a`.
+    fn segments(&self, lay: &Gathered, a: *const f32, rows: Range<usize>) -> Vec<Segment> {
         let ConvShape { kernel, dilation, .. } = self.shape;
         let depth = &self.weights.depth;
-        let mut segments = Vec::with_capacity(depth.n_chunks() * depth.n_taps(kernel));
-        let mut row = 0;
+        let in_row = kernel / depth.folded;
+        let mut segments = Vec::with_capacity(depth.n_chunks() * rows.len() * in_row);
+        let mut first_row = 0;
         for (chunk, (_, len)) in depth.chunks().enumerate() {
-            for (ky, kx) in (0..kernel).flat_map(|ky| (0..kernel / depth.folded).map(move |kx| (ky, kx))) {
+            for (ky, kx) in rows.clone().flat_map(|ky| (0..in_row).map(move |kx| (ky, kx))) {
                 let pixel = (chunk * lay.rows + ky * dilation) * lay.pitch + lay.place(kx * dilation);
                 let from = a.wrapping_add(pixel * depth.stride);
+                let row = first_row + (ky * in_row + kx) * len;
                 push(&mut segments, Segment { from, depth: len, per_pixel: depth.stride, row });
-                row += len;
             }
+            first_row += kernel * in_row * len;
         }
         segments
+    }
+
+    fn is_amx(&self) -> bool {
+        matches!(self.weights.depth.products, Products::Tiles(_))
     }
 }
 
