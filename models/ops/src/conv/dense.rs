@@ -50,7 +50,7 @@ impl Dense {
         match self.plan(inputs) {
             Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, y, then),
             Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, y, then),
-            Plan::InPlace { rows, columns } => self.in_place(rows, columns, inputs, y, then),
+            Plan::InPlace { down, across } => self.in_place(down, across, inputs, y, then),
         }
     }
 

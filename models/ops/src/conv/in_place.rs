@@ -29,13 +29,11 @@ struct Line<'a> {
 }
 
 impl Dense {
-    pub fn in_place(&self, rows: usize, columns: usize, inputs: &Inputs, y: Output, then: Then) {
+    pub fn in_place(&self, down: usize, across: usize, inputs: &Inputs, y: Output, then: Then) {
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
-        let across = out_w.div_ceil(columns);
-        (0..out_h.div_ceil(rows) * across).into_par_iter().for_each(|i| {
-            let (first_row, first) = (i / across * rows, i % across * columns);
-            let rows = first_row..(first_row + rows).min(out_h);
-            let columns = first..(first + columns).min(out_w);
+        let part = |n: usize, i: usize, of: usize| i * n / of..(i + 1) * n / of;
+        (0..down * across).into_par_iter().for_each(|i| {
+            let (rows, columns) = (part(out_h, i / across, down), part(out_w, i % across, across));
             self.in_place_block(rows, columns, inputs, y, then);
         });
     }

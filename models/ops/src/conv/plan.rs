@@ -22,8 +22,8 @@ pub(super) enum Plan {
     /// The picture is gathered once; threads then take a panel of so many rows at a time. `rows_first`:
     /// all panels of the same rows follow each other, otherwise all rows of the same panel.
     Whole { rows: usize, rows_first: bool },
-    /// Tiles read the inputs where they are; threads take blocks of so many outputs.
-    InPlace { rows: usize, columns: usize },
+    /// Tiles read the inputs where they are; threads take one of so many blocks, down and across.
+    InPlace { down: usize, across: usize },
 }
 
 /// Most channels of an input that is read in place: pixels further apart share too few places of the
@@ -45,11 +45,10 @@ impl Dense {
             return Plan::Whole { rows: out_h.div_ceil(n_parts.min(out_h)), rows_first };
         }
         if self.reads_in_place(inputs) {
-            // A block and the outputs of a panel stay in the second cache.
-            let per_pixel = self.shape.n_in;
-            let columns = if out_h == 1 { (GATHERED / per_pixel).min(out_w.div_ceil(wanted)).max(1) } else { out_w };
-            let rows = (GATHERED / (per_pixel * inputs.w)).min(out_h / wanted).max(1);
-            return Plan::InPlace { rows, columns };
+            // What a block reads stays in the second cache, and no thread waits for the last block.
+            let wanted = (self.shape.n_in * inputs.h * inputs.w / GATHERED).max(wanted).next_multiple_of(n_threads);
+            let down = wanted.min(out_h);
+            return Plan::InPlace { down, across: (wanted / down).min(out_w) };
         }
         let tile = self.tile_len();
         let tile = tile * (14 / tile).max(1);
