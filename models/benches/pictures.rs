@@ -17,7 +17,7 @@ use meshkiln_models::{
     TensorAllocator,
     nets::{
         Compute, Loader, Precision, Vars, Watch,
-        conv::{After, Conv2d, ConvShape, ConvTranspose2d},
+        conv::{After, Conv2d, ConvShape, ConvTranspose2d, TransposedShape},
         isnet::IsNet,
         saliency::Saliency,
         synthetic::Synthetic,
@@ -96,7 +96,8 @@ fn layers(compute: &Compute, n_runs: usize) -> Result<(), Box<dyn Error>> {
     for (name, n_in, n_out, kernel, stride, padding, side) in
         [("transposed 2", 256, 64, 2, 2, 0, 64), ("transposed 4", 128, 64, 4, 2, 1, 64)]
     {
-        let layer = ConvTranspose2d::new(n_in, n_out, kernel, stride, padding, After::None, &vars.pp(name))?;
+        let shape = TransposedShape { n_in, n_out, kernel, stride, padding };
+        let layer = ConvTranspose2d::new(shape, After::None, &vars.pp(name))?;
         let x = numbers(side, n_in)?;
         let seconds = best(n_runs, || Ok(layer.forward(&x)?))?;
         let products = side * side * n_in * n_out * kernel * kernel;

@@ -8,7 +8,7 @@ use glam::Vec3;
 
 use super::{
     Activation, Attention, Bias, DecoderLayer, Linear, Norm, Precision, Triplanes, bf16,
-    conv::{After, ConvShape, Convolution},
+    conv::{After, ConvShape, Convolution, TransposedShape},
 };
 
 fn rounded(value: f32, precision: Precision) -> f64 {
@@ -211,6 +211,33 @@ pub fn convolution(layer: &Convolution, x: &[f32], h: usize, w: usize) -> Vec<f6
             y.push(activated(layer.after, sum, c_out));
         }
     }
+    y
+}
+
+/// A transposed convolution; x `[h, w, n_in]` to `[h', w', n_out]`.
+pub fn transposed(
+    shape: TransposedShape,
+    weight: &[f32],
+    bias: &[f32],
+    after: &After,
+    x: &[f32],
+    h: usize,
+    w: usize,
+) -> Vec<f64> {
+    let TransposedShape { n_in, n_out, kernel, stride, padding } = shape;
+    let (out_h, out_w) = (shape.size(h), shape.size(w));
+    let mut y: Vec<f64> = (0..out_h * out_w).flat_map(|_| bias.iter().map(|b| f64::from(*b))).collect();
+    for i in 0..h * w * n_in * kernel * kernel * n_out {
+        let (c_out, tx, ty) = (i % n_out, i / n_out % kernel, i / n_out / kernel % kernel);
+        let rest = i / n_out / kernel / kernel;
+        let (c_in, column, row) = (rest % n_in, rest / n_in % w, rest / n_in / w);
+        let place = |at: usize, tap: usize, n: usize| (at * stride + tap).checked_sub(padding).filter(|at| *at < n);
+        if let (Some(to_y), Some(to_x)) = (place(row, ty, out_h), place(column, tx, out_w)) {
+            let filter = f64::from(weight[((c_in * n_out + c_out) * kernel + ty) * kernel + tx]);
+            y[(to_y * out_w + to_x) * n_out + c_out] += filter * f64::from(x[(row * w + column) * n_in + c_in]);
+        }
+    }
+    y.iter_mut().enumerate().for_each(|(i, v)| *v = activated(after, *v, i % n_out));
     y
 }
 

@@ -4,8 +4,8 @@
 //! On a CPU our own kernels run (`ops::conv`), elsewhere candle's, which want channels first and
 //! get turned copies.
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
-use meshkiln_ops::conv::{Convolution, PackedConv, Part, Values};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use meshkiln_ops::conv::{Convolution, PackedConv, PackedTransposed, Part, Values};
 
 use super::{
     Compute, Vars,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::StageError;
 
-pub use meshkiln_ops::conv::{After, ConvShape};
+pub use meshkiln_ops::conv::{After, ConvShape, TransposedShape};
 
 type Result<T, E = StageError> = std::result::Result<T, E>;
 
@@ -27,7 +27,7 @@ pub struct Conv2d {
 }
 
 enum ConvKernel {
-    Ours(PackedConv),
+    Ours(Box<PackedConv>),
     /// `weight` as in the checkpoint and `bias` [1, n_out, 1, 1], in the precision of the net.
     Candle {
         weight: Tensor,
@@ -84,7 +84,7 @@ impl Conv2d {
     ) -> Result<Conv2d> {
         let kernel = if compute.kernels == Kernels::Ours {
             let convolution = Convolution { shape, weight, bias, after: &after };
-            ConvKernel::Ours(PackedConv::new(&convolution, compute.precision.of_kernels()))
+            ConvKernel::Ours(Box::new(PackedConv::new(&convolution, compute.precision.of_kernels())))
         } else {
             let to_device = |values: &[f32], shape: &[usize]| -> Result<Tensor> {
                 Ok(on_device(values, shape, &compute.device)?.to_dtype(compute.dtype())?)
@@ -162,7 +162,7 @@ impl Conv2d {
         let x = channels_first(&x.to_dtype(weight.dtype())?)?;
         let y = x.conv2d(weight, padding, stride, dilation, groups)?;
         let y = bias.map_or_else(|| Ok(y.clone()), |bias| y.broadcast_add(bias))?;
-        features::activated(&channels_last(&y)?.to_dtype(candle_core::DType::F32)?, after)
+        features::activated(&channels_last(&y)?.to_dtype(DType::F32)?, after)
     }
 
     /// Rows and columns of all parts, whose channels must be those of the layer.
@@ -196,60 +196,64 @@ fn with_values(parts: &[&Tensor], seen: &[Part], work: &mut dyn FnMut(&[Part])) 
     with_values(rest, &seen, work)
 }
 
-/// A transposed convolution: every pixel is spread over `kernel` x `kernel` pixels, pixels land
-/// `stride` apart, and `padding` pixels of each side of what comes out are left out.
-///
-/// Outputs that are the same distance from their inputs see the same taps: one plain convolution
-/// computes all `stride` x `stride` kinds of them as channels, which then take their places
-/// (Shi et al., 2016, "Is the deconvolution layer the same as a convolutional layer?").
+/// A transposed convolution with its activation.
 pub struct ConvTranspose2d {
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    /// To [stride, stride, n_out] channels.
-    kinds: Conv2d,
+    shape: TransposedShape,
+    kernel: TransposeKernel,
+}
+
+enum TransposeKernel {
+    Ours(Box<PackedTransposed>),
+    /// `weight` as in the checkpoint and `bias` [1, n_out, 1, 1], in the precision of the net.
+    Candle {
+        weight: Tensor,
+        bias: Tensor,
+        after: After,
+    },
 }
 
 impl ConvTranspose2d {
     /// Tensors `weight` [n_in, n_out, k, k] and `bias` [n_out].
-    pub fn new(
-        n_in: usize,
-        n_out: usize,
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-        after: After,
-        vars: &Vars,
-    ) -> Result<ConvTranspose2d> {
-        let weight = vars.values("weight", &[n_in, n_out, kernel, kernel])?;
-        let bias = vars.values("bias", &[n_out])?;
-        let taps = kernel.div_ceil(stride);
-        let n_kinds = stride * stride;
-        let mut kinds = vec![0.0; n_kinds * n_out * n_in * taps * taps];
-        for (from, &value) in weight.iter().enumerate() {
-            let (tx, ty) = (from % kernel, from / kernel % kernel);
-            let (c_out, c_in) = (from / (kernel * kernel) % n_out, from / (kernel * kernel * n_out));
-            let channel = (ty % stride * stride + tx % stride) * n_out + c_out;
-            let (u, v) = (taps - 1 - tx / stride, taps - 1 - ty / stride);
-            kinds[((channel * n_in + c_in) * taps + v) * taps + u] = value;
-        }
-        let shape = ConvShape::new(n_in, n_kinds * n_out, taps).padding(taps - 1);
-        let after = match after {
-            After::Prelu(slopes) => After::Prelu(slopes.repeat(n_kinds)),
-            other => other,
+    pub fn new(shape: TransposedShape, after: After, vars: &Vars) -> Result<ConvTranspose2d> {
+        let Compute { device, kernels, precision } = vars.compute;
+        let weight = vars.values("weight", &shape.weight_shape())?;
+        let bias = vars.values("bias", &[shape.n_out])?;
+        let kernel = if *kernels == Kernels::Ours {
+            let precision = precision.of_kernels();
+            TransposeKernel::Ours(Box::new(PackedTransposed::new(shape, &weight, Some(&bias), &after, precision)))
+        } else {
+            let to_device = |values: &[f32], shape: &[usize]| -> Result<Tensor> {
+                Ok(on_device(values, shape, device)?.to_dtype(vars.compute.dtype())?)
+            };
+            TransposeKernel::Candle {
+                weight: to_device(&weight, &shape.weight_shape())?,
+                bias: to_device(&bias, &[1, shape.n_out, 1, 1])?,
+                after,
+            }
         };
-        let kinds = Conv2d::from_values(shape, after, &kinds, Some(&bias.repeat(n_kinds)), vars.compute)?;
-        Ok(ConvTranspose2d { kernel, stride, padding, kinds })
+        Ok(ConvTranspose2d { shape, kernel })
     }
 
     /// [h, w, n_in] to [(h - 1) * stride - 2 * padding + kernel, ..., n_out].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (h, w, _) = x.dims3()?;
-        let size = |n: usize| ((n - 1) * self.stride + self.kernel).checked_sub(2 * self.padding);
-        let (Some(out_h), Some(out_w)) = (size(h), size(w)) else {
-            return Err(StageError::internal(format!("{h}x{w} pixels vanish in a padding of {}", self.padding)));
-        };
-        features::depth_to_space_within(&self.kinds.forward(x)?, self.stride, self.padding, out_h, out_w)
+        let (h, w, channels) = x.dims3()?;
+        let TransposedShape { n_in, n_out, stride, padding, .. } = self.shape;
+        let (out_h, out_w) = (self.shape.size(h), self.shape.size(w));
+        if channels != n_in || out_h.min(out_w) == 0 {
+            return Err(StageError::internal(format!("{:?} was given {h}x{w}x{channels}", self.shape)));
+        }
+        match &self.kernel {
+            TransposeKernel::Ours(packed) => {
+                let mut y = Vec::new();
+                with_values(&[x], &[], &mut |parts| y = packed.apply(&parts[0], h, w))?;
+                written(y, &[out_h, out_w, n_out])
+            }
+            TransposeKernel::Candle { weight, bias, after } => {
+                let x = channels_first(&x.to_dtype(weight.dtype())?)?;
+                let y = x.conv_transpose2d(weight, padding, 0, stride, 1)?.broadcast_add(bias)?;
+                features::activated(&channels_last(&y)?.to_dtype(DType::F32)?, after)
+            }
+        }
     }
 }
 

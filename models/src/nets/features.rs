@@ -23,10 +23,6 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     activated(x, &After::Gelu)
 }
 
-pub fn silu(x: &Tensor) -> Result<Tensor> {
-    activated(x, &After::Silu)
-}
-
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     activated(x, &After::Sigmoid)
 }
@@ -199,51 +195,22 @@ pub fn resize_nearest(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
 
 /// [h, w, (r, r, c)] to [r h, r w, c].
 pub fn depth_to_space(x: &Tensor, r: usize) -> Result<Tensor> {
-    let (h, w, _) = x.dims3()?;
-    depth_to_space_within(x, r, 0, r * h, r * w)
-}
-
-/// `depth_to_space`, of which `out_h` x `out_w` pixels are kept, from `margin` pixels below the upper
-/// and right of the left border on.
-pub fn depth_to_space_within(x: &Tensor, r: usize, margin: usize, out_h: usize, out_w: usize) -> Result<Tensor> {
     let (h, w, channels) = x.dims3()?;
-    let c = channels / (r * r);
-    if margin + out_h > r * h || margin + out_w > r * w {
-        return Err(StageError::internal(format!(
-            "{out_h}x{out_w} pixels from {margin} on are not in {h}x{w} times {r}"
-        )));
-    }
+    let row = channels / r;
     if x.device().is_cpu() {
-        let mut y = vec![0.0; out_h * out_w * c];
+        let mut y = vec![0.0; h * w * channels];
         read(x, |x| {
-            y.par_chunks_mut(out_w * c).enumerate().for_each(|(row, y)| {
-                let row = row + margin;
-                let x = &x[row / r * w * channels..][..w * channels];
+            y.par_chunks_mut((w * row).max(1)).enumerate().for_each(|(to, y)| {
+                let pixels = x[to / r * w * channels..].chunks_exact(channels);
                 // Pixels of one input lie side by side in both.
-                let (mut at, mut y) = (margin, y);
-                while !y.is_empty() {
-                    let n = (r - at % r).min(y.len() / c);
-                    let from = at / r * channels + (row % r * r + at % r) * c;
-                    let (to, rest) = y.split_at_mut(n * c);
-                    to.copy_from_slice(&x[from..][..n * c]);
-                    (at, y) = (at + n, rest);
-                }
+                y.chunks_exact_mut(row).zip(pixels).for_each(|(y, x)| y.copy_from_slice(&x[to % r * row..][..row]));
             });
             Ok(())
         })?;
-        return written(y, &[out_h, out_w, c]);
+        return written(y, &[r * h, r * w, row / r]);
     }
-    let split = x.reshape(&[h, w, r, r, c][..])?.permute([0, 2, 1, 3, 4])?;
-    let whole = split.contiguous()?.reshape((r * h, r * w, c))?;
-    Ok(whole.narrow(0, margin, out_h)?.narrow(1, margin, out_w)?.contiguous()?)
-}
-
-/// [h, w, (c, r, r)] to [r h, r w, c] (Shi et al., 2016).
-pub fn pixel_shuffle(x: &Tensor, r: usize) -> Result<Tensor> {
-    let (h, w, channels) = x.dims3()?;
-    let c = channels / (r * r);
-    let split = x.reshape(&[h, w, c, r, r][..])?.permute([0, 3, 1, 4, 2])?;
-    Ok(split.contiguous()?.reshape((r * h, r * w, c))?)
+    let split = x.reshape(&[h, w, r, row][..])?.permute([0, 2, 1, 3])?;
+    Ok(split.contiguous()?.reshape((r * h, r * w, row / r))?)
 }
 
 /// [r h, r w, c] to [h, w, (c, r, r)].

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::{
     super::{
         Isa,
+        bf16::Parts,
         buffer::{Shared, with_kept, with_scratch},
         tile::Bf16Tiles,
     },
@@ -15,6 +16,7 @@ use super::{
     gather::{Block, Gathered, Inputs, gather, gather_row},
     plan::Plan,
     tile::{self, NOBODY, PANEL, Segment, Tile},
+    transposed::TransposedShape,
     values::Output,
     weights::{Products, Weights, width},
 };
@@ -24,6 +26,19 @@ pub(super) struct Dense {
     pub weights: Weights,
     after: Kind,
     pub isa: Isa,
+    /// Outputs are kinds of those of a transposed convolution.
+    spread: Option<TransposedShape>,
+}
+
+/// Where outputs go: a picture of `h` x `w`.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub y: Output,
+    pub h: usize,
+    pub w: usize,
+    /// Outputs of the convolution side by side.
+    pub row: usize,
+    pub then: Then<'a>,
 }
 
 /// What was gathered of a picture, for the outputs of a block.
@@ -35,27 +50,38 @@ struct Piece {
 
 impl Dense {
     pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Dense {
-        Dense { shape: layer.shape, weights: Weights::new(layer, products), after: layer.after.kind(), isa }
+        Dense {
+            shape: layer.shape,
+            weights: Weights::new(layer, products),
+            after: layer.after.kind(),
+            isa,
+            spread: None,
+        }
     }
 
-    pub fn products(&self) -> Products {
-        self.weights.depth.products
+    pub fn spread(self, shape: TransposedShape) -> Dense {
+        Dense { spread: Some(shape), ..self }
     }
 
-    /// `y` has room for the outputs of the whole picture.
-    pub fn apply(&self, inputs: &Inputs, y: Output, then: Then) {
+    /// Whether inputs are rounded to bf16 before they are multiplied.
+    pub fn rounds_inputs(&self) -> bool {
+        matches!(self.weights.depth.products, Products::Pairs | Products::Tiles(Parts::One))
+    }
+
+    /// `to` has room for the outputs of the whole picture.
+    pub fn apply(&self, inputs: &Inputs, to: Target) {
         // A layer of one tap knows no rows: all pixels are one.
         let row = Inputs { parts: inputs.parts, h: 1, w: inputs.h * inputs.w };
         let inputs = if self.is_pointwise() { &row } else { inputs };
         match self.plan(inputs) {
-            Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, y, then),
-            Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, y, then),
-            Plan::InPlace { down, across } => self.in_place(down, across, inputs, y, then),
+            Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, to),
+            Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, to),
+            Plan::InPlace { down, across } => self.in_place(down, across, inputs, to),
         }
     }
 
     /// Every thread gathers blocks for itself.
-    fn in_blocks(&self, rows: usize, columns: usize, inputs: &Inputs, y: Output, then: Then) {
+    fn in_blocks(&self, rows: usize, columns: usize, inputs: &Inputs, to: Target) {
         let depth = &self.weights.depth;
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let across = out_w.div_ceil(columns);
@@ -67,14 +93,14 @@ impl Dense {
             with_scratch([lay.len(depth) + self.behind()], |[a]| {
                 gather(self.isa, &self.shape, depth, inputs, &block, a);
                 for panel in 0..self.n_panels() {
-                    self.run_panel(panel, &Piece { block, lay, a: a.as_ptr() }, inputs, y, then);
+                    self.run_panel(panel, &Piece { block, lay, a: a.as_ptr() }, inputs, to);
                 }
             });
         });
     }
 
     /// All threads gather the picture together, then take panels of a few rows each.
-    fn whole(&self, rows: usize, rows_first: bool, inputs: &Inputs, y: Output, then: Then) {
+    fn whole(&self, rows: usize, rows_first: bool, inputs: &Inputs, to: Target) {
         let depth = &self.weights.depth;
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let picture = Block { y: 0, x: 0, rows: out_h, columns: out_w };
@@ -92,7 +118,7 @@ impl Dense {
                 let block = Block { y: first, rows: rows.min(out_h - first), ..picture };
                 let at = a.get().wrapping_add(first * self.shape.stride * lay.pitch * depth.stride);
                 let _tiles = self.tiles();
-                self.run_panel(panel, &Piece { block, lay, a: at }, inputs, y, then);
+                self.run_panel(panel, &Piece { block, lay, a: at }, inputs, to);
             });
         });
     }
@@ -127,8 +153,26 @@ impl Dense {
         self.shape.n_out.div_ceil(PANEL)
     }
 
+    /// Outputs of a panel that exist.
+    fn outputs(&self, panel: usize) -> usize {
+        let (n_out, panel) = match &self.spread {
+            None => (self.shape.n_out, panel),
+            Some(shape) => (shape.n_out, panel % shape.panels()),
+        };
+        (n_out - panel * PANEL).min(PANEL)
+    }
+
+    /// Of pixel `pixel` of the convolution's outputs, the first number of a panel.
+    pub fn place(&self, to: &Target, panel: usize, pixel: usize) -> usize {
+        let Some(shape) = &self.spread else { return pixel * self.shape.n_out + panel * PANEL };
+        let (kind, panel) = (panel / shape.panels(), panel % shape.panels());
+        let y = shape.place(pixel / to.row, kind / shape.stride, to.h);
+        let x = shape.place(pixel % to.row, kind % shape.stride, to.w);
+        y.zip(x).map_or(NOBODY, |(y, x)| (y * to.w + x) * shape.n_out + panel * PANEL)
+    }
+
     /// What is common to the tiles of a panel: all but where they begin and end.
-    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], y: Output, then: Then<'a>) -> Tile<'a> {
+    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], to: Target<'a>) -> Tile<'a> {
         let Weights { values, bias, slopes, depth } = &self.weights;
         let at = panel * PANEL;
         Tile {
@@ -139,18 +183,18 @@ impl Dense {
             part_stride: depth.part_stride(),
             b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
             width: width(self.shape.n_out, panel),
-            y,
+            y: to.y,
             to: &[],
-            outputs: (self.shape.n_out - at).min(PANEL),
+            outputs: self.outputs(panel),
             bias: bias[at..].as_ptr(),
             slopes: slopes.as_ref().unwrap_or(bias)[at..].as_ptr(),
             after: self.after,
-            then,
+            then: to.then,
         }
     }
 
     /// All tiles of a panel.
-    fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, y: Output, then: Then) {
+    fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, to: Target) {
         let Piece { block, lay, a } = piece;
         let ConvShape { kernel, stride, n_out, .. } = self.shape;
         let out_w = self.shape.size(inputs.w);
@@ -166,14 +210,14 @@ impl Dense {
                 segments = self.segments(lay, *a, wanted.clone());
                 taps = wanted;
             }
-            let panel_tile = self.tile(panel, &segments, y, then);
+            let panel_tile = self.tile(panel, &segments, to);
             let (mut first, mut row, mut column) = (0, first_row, 0);
             while first < run {
                 let n = self.n_pixels(panel_tile.width, run - first);
                 for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
                     let pixel = (block.y + row) * out_w + block.x + column;
-                    *place = if is_output { pixel * n_out + panel * PANEL } else { NOBODY };
+                    *place = if is_output { self.place(&to, panel, pixel) } else { NOBODY };
                     column += 1;
                     if n_runs == 1 && column == lay.pitch {
                         (row, column) = (row + 1, 0);

@@ -355,7 +355,7 @@ unsafe fn lines<S: Simd, const PARTS: usize>(
                 for k in (0..len / TWO * TWO).step_by(TWO) {
                     put_two(at + k, S::load(values.add(k)), S::load(values.add(k + LANES)));
                 }
-                if len % TWO > 0 {
+                if !len.is_multiple_of(TWO) {
                     put(at + len - LANES, S::load(values.add(len - LANES)));
                 }
             } else {

@@ -11,11 +11,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::{
-    Then,
-    dense::{Dense, push},
+    dense::{Dense, Target, push},
     gather::Inputs,
     tile::{self, NOBODY, PANEL, Segment, Tile},
-    values::Output,
 };
 
 /// Outputs along a line, all with the same taps.
@@ -29,16 +27,16 @@ struct Line<'a> {
 }
 
 impl Dense {
-    pub fn in_place(&self, down: usize, across: usize, inputs: &Inputs, y: Output, then: Then) {
+    pub fn in_place(&self, down: usize, across: usize, inputs: &Inputs, to: Target) {
         let (out_h, out_w) = (self.shape.size(inputs.h), self.shape.size(inputs.w));
         let part = |n: usize, i: usize, of: usize| i * n / of..(i + 1) * n / of;
         (0..down * across).into_par_iter().for_each(|i| {
             let (rows, columns) = (part(out_h, i / across, down), part(out_w, i % across, across));
-            self.in_place_block(rows, columns, inputs, y, then);
+            self.in_place_block(rows, columns, inputs, to);
         });
     }
 
-    fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, y: Output, then: Then) {
+    fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, to: Target) {
         let shape = &self.shape;
         let (stride, in_w, out_w) = (shape.stride, inputs.w, shape.size(inputs.w));
         let (inner_rows, inner) = (shape.inner(inputs.h), shape.inner(inputs.w));
@@ -48,8 +46,8 @@ impl Dense {
         for panel in 0..self.n_panels() {
             let run = |taps: (Range<usize>, Range<usize>), step: usize, line: Line| {
                 let segments = self.segments_in_place(inputs, taps);
-                let tile = Tile { step, ..self.tile(panel, &segments, y, then) };
-                self.run_line(&tile, &line, panel * PANEL);
+                let tile = Tile { step, ..self.tile(panel, &segments, to) };
+                self.run_line(&tile, &line, |pixel| self.place(&to, panel, pixel));
             };
             for row in rows.clone() {
                 let taps = shape.taps(row, inputs.h);
@@ -75,15 +73,15 @@ impl Dense {
         }
     }
 
-    fn run_line(&self, panel: &Tile, line: &Line, first_output: usize) {
+    fn run_line(&self, panel: &Tile, line: &Line, place: impl Fn(usize) -> usize) {
         let mut places = [NOBODY; 2 * PANEL];
         let mut first = line.wanted.start;
         while first < line.wanted.end {
             let n = self.n_pixels(panel.width, line.wanted.end - first);
             let start = first.min(line.possible.end - n);
-            for (i, place) in (start..).zip(&mut places[..n]) {
+            for (i, to) in (start..).zip(&mut places[..n]) {
                 let is_wanted = first <= i && i < line.wanted.end;
-                *place = if is_wanted { (line.output)(i) * self.shape.n_out + first_output } else { NOBODY };
+                *to = if is_wanted { place((line.output)(i)) } else { NOBODY };
             }
             // SAFETY: all pixels of the tile have all of its taps inside the picture; the panel is
             // whole; outputs of a block and panel are one task's.

@@ -12,6 +12,7 @@
 //! | plan.rs | how a picture is cut |
 //! | dense.rs | the pieces of a picture, each by one thread |
 //! | in_place.rs | the same without gathering |
+//! | transposed.rs | transposed convolutions |
 //! | few.rs | layers of few outputs |
 //! | depthwise.rs | a filter for each channel |
 //!
@@ -30,17 +31,26 @@ mod in_place;
 mod plan;
 mod shape;
 mod tile;
+mod transposed;
 mod values;
 mod weights;
 
 pub use after::After;
 pub use shape::ConvShape;
+pub use transposed::{PackedTransposed, TransposedShape};
 pub use values::{Part, Values};
 
 use half::bf16;
 
-use self::{dense::Dense, depthwise::Depthwise, few::Few, gather::Inputs, values::Output, weights::Products};
-use super::{Isa, Precision, bf16::Parts};
+use self::{
+    dense::{Dense, Target},
+    depthwise::Depthwise,
+    few::Few,
+    gather::Inputs,
+    values::Output,
+    weights::Products,
+};
+use super::{Isa, Precision};
 
 /// A layer as it stands in a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +131,7 @@ impl PackedConv {
     /// come as f32 or as bf16.
     pub fn rounds_inputs(&self) -> bool {
         match &self.kind {
-            Kind::Dense(dense) => matches!(dense.products(), Products::Pairs | Products::Tiles(Parts::One)),
+            Kind::Dense(dense) => dense.rounds_inputs(),
             _ => false,
         }
     }
@@ -187,7 +197,10 @@ impl PackedConv {
             .collect();
         let inputs = Inputs { parts: &parts, h, w };
         match &self.kind {
-            Kind::Dense(dense) => dense.apply(&inputs, y, then),
+            Kind::Dense(dense) => {
+                let (h, w) = (shape.size(h), shape.size(w));
+                dense.apply(&inputs, Target { y, h, w, row: w, then })
+            }
             Kind::Few(few) => few.apply(&inputs, y, then),
             Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),
         }

@@ -7,7 +7,7 @@ use super::{
         Isa, Precision, bf16, reference,
         testing::{assert_close, numbers},
     },
-    After, ConvShape, Convolution, PackedConv, Part, Values,
+    After, ConvShape, Convolution, PackedConv, PackedTransposed, Part, TransposedShape, Values,
     few::FEW,
 };
 
@@ -167,6 +167,35 @@ fn inputs_and_outputs_may_be_bf16() {
                 assert!(packed.apply(&[halves], *h, *w) == want, "{label}");
                 let rounded: Vec<half::bf16> = want.iter().map(|v| half::bf16::from_f32(*v)).collect();
                 assert!(packed.apply_rounded(&[halves], *h, *w) == rounded, "{label}");
+            }
+        }
+    }
+}
+
+#[test]
+fn transposed_convolutions_spread_every_pixel() {
+    let cases =
+        [(2, 2, 0, 5, 6), (4, 2, 1, 70, 40), (3, 2, 1, 9, 33), (4, 4, 0, 20, 48), (3, 1, 0, 4, 3), (5, 3, 2, 40, 8)];
+    for (seed, (kernel, stride, padding, n_in, n_out)) in cases.into_iter().enumerate() {
+        let shape = TransposedShape { n_in, n_out, kernel, stride, padding };
+        for (h, w) in [(1, 1), (3, 4), (7, 20), (18, 33)] {
+            let mut rng = Rng::with_seed(seed as u64);
+            let n_products = n_in * kernel.div_ceil(stride).pow(2);
+            let weight = numbers(&mut rng, shape.weight_shape().iter().product(), (3.0 / n_products as f32).sqrt());
+            let (bias, x) = (numbers(&mut rng, n_out, 1.0), numbers(&mut rng, h * w * n_in, 1.7));
+            let after = After::Prelu((0..n_out).map(|i| i as f32 / n_out as f32).collect());
+            for isa in Isa::available() {
+                for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
+                    let is_half = precision == Precision::Bf16 && isa.multiplies_bf16();
+                    let seen = |values: &[f32]| -> Vec<f32> {
+                        values.iter().map(|v| if is_half { bf16::round(*v) } else { *v }).collect()
+                    };
+                    let want = reference::transposed(shape, &seen(&weight), &bias, &after, &seen(&x), h, w);
+                    let layer = PackedTransposed::for_isa(shape, &weight, Some(&bias), &after, precision, isa);
+                    let got = layer.apply(&Part::new(&x, n_in), h, w);
+                    let tolerance = tolerance(&ConvShape::new(n_products, 1, 1), precision);
+                    assert_close(&format!("{isa:?} {precision:?} {shape:?} of {h}x{w}"), &got, &want, tolerance);
+                }
             }
         }
     }

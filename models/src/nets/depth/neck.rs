@@ -14,7 +14,7 @@ use crate::{
     nets::{
         Vars, Watch,
         blocks::{Activation, Linear},
-        conv::{After, Conv2d, ConvShape, ConvTranspose2d},
+        conv::{After, Conv2d, ConvShape, ConvTranspose2d, TransposedShape},
         features,
     },
 };
@@ -158,7 +158,8 @@ impl Resize {
     fn new(channels: usize, factor: f64, vars: &Vars) -> Result<Resize> {
         Ok(if factor > 1.0 {
             let factor = factor as usize;
-            Resize::Up(ConvTranspose2d::new(channels, channels, factor, factor, 0, After::None, vars)?)
+            let shape = TransposedShape { n_in: channels, n_out: channels, kernel: factor, stride: factor, padding: 0 };
+            Resize::Up(ConvTranspose2d::new(shape, After::None, vars)?)
         } else if factor == 1.0 {
             Resize::Same
         } else {

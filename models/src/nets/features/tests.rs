@@ -1,4 +1,4 @@
-//! Known answers, and convolutions against plain sums.
+//! Known answers, and candle against our kernels.
 
 use candle_core::Device;
 
@@ -7,7 +7,7 @@ use crate::nets::{
     Compute, Precision, Vars,
     blocks::to_host,
     compute::Kernels,
-    conv::{After, ConvTranspose2d},
+    conv::{After, ConvTranspose2d, TransposedShape},
     synthetic::Synthetic,
 };
 
@@ -22,52 +22,30 @@ fn channels_become_pixels_and_pixels_channels() {
         to_host(&depth_to_space(&x, 2).unwrap()).unwrap(),
         [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15].map(|v| v as f32)
     );
-    assert_eq!(
-        to_host(&pixel_shuffle(&x, 2).unwrap()).unwrap(),
-        [0, 4, 1, 5, 8, 12, 9, 13, 2, 6, 3, 7, 10, 14, 11, 15].map(|v| v as f32)
-    );
-    let back = pixel_unshuffle(&pixel_shuffle(&x, 2).unwrap(), 2).unwrap();
-    assert_eq!(to_host(&back).unwrap(), to_host(&x).unwrap());
-    let within = depth_to_space_within(&counted(2, 2, 4), 2, 1, 2, 3).unwrap();
-    assert_eq!(to_host(&within).unwrap(), [3, 6, 7, 9, 12, 13].map(|v| v as f32));
-    assert!(depth_to_space_within(&counted(2, 2, 4), 2, 2, 3, 2).is_err());
+    // Colours of a pixel apart instead of side by side: what `pixel_unshuffle` gives.
+    let whole = depth_to_space(&x, 2).unwrap();
+    let apart = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15].map(|v| v as f32);
+    assert_eq!(to_host(&pixel_unshuffle(&whole, 2).unwrap()).unwrap(), apart);
 }
 
-/// Weights by formula, several strides and paddings: every output is the sum over inputs and taps that
-/// meet there.
+/// Weights by formula, several strides and paddings.
 #[test]
-fn transposed_convolutions_spread_every_pixel() {
+fn candle_spreads_pixels_as_our_kernels_do() {
     let weights = Synthetic { seed: 3, tensors: None };
     let ours = Compute::cpu(Precision::F32).unwrap();
     let candle = Compute { kernels: Kernels::Candle, ..ours.clone() };
     for (kernel, stride, padding) in [(2, 2, 0), (4, 2, 1), (3, 2, 1), (4, 4, 0), (3, 1, 0), (5, 3, 2)] {
-        let (h, w, n_in, n_out) = (3, 4, 5, 6);
-        let x = counted(h, w, n_in);
-        let (out_h, out_w) = ((h - 1) * stride + kernel - 2 * padding, (w - 1) * stride + kernel - 2 * padding);
-        let vars = Vars::new(&weights, &ours);
-        let filters = vars.values("weight", &[n_in, n_out, kernel, kernel]).unwrap().to_vec();
-        let bias = vars.values("bias", &[n_out]).unwrap().to_vec();
-        let values = to_host(&x).unwrap();
-        let mut want: Vec<f64> = (0..out_h * out_w).flat_map(|_| bias.iter().map(|b| f64::from(*b))).collect();
-        for i in 0..h * w * n_in * kernel * kernel * n_out {
-            let (c_out, tx, ty) = (i % n_out, i / n_out % kernel, i / n_out / kernel % kernel);
-            let rest = i / n_out / kernel / kernel;
-            let (c_in, column, row) = (rest % n_in, rest / n_in % w, rest / n_in / w);
-            let place = |at: usize, tap: usize, n: usize| (at * stride + tap).checked_sub(padding).filter(|at| *at < n);
-            if let (Some(y), Some(x)) = (place(row, ty, out_h), place(column, tx, out_w)) {
-                let filter = f64::from(filters[((c_in * n_out + c_out) * kernel + ty) * kernel + tx]);
-                want[(y * out_w + x) * n_out + c_out] += filter * f64::from(values[(row * w + column) * n_in + c_in]);
-            }
-        }
-        for compute in [&ours, &candle] {
-            let vars = Vars::new(&weights, compute);
-            let layer = ConvTranspose2d::new(n_in, n_out, kernel, stride, padding, After::None, &vars).unwrap();
-            let got = layer.forward(&x).unwrap();
-            assert_eq!(got.dims(), [out_h, out_w, n_out]);
-            for (got, want) in to_host(&got).unwrap().iter().zip(&want) {
-                // Sums of up to 45 products of numbers up to 60 with ones up to 1.
-                assert!((f64::from(*got) - want).abs() < 1e-4, "{kernel} {stride} {padding}: {got} {want}");
-            }
+        let shape = TransposedShape { n_in: 5, n_out: 6, kernel, stride, padding };
+        let x = counted(3, 4, 5);
+        let [got, want] = [&ours, &candle].map(|compute| {
+            let layer = ConvTranspose2d::new(shape, After::None, &Vars::new(&weights, compute)).unwrap();
+            let y = layer.forward(&x).unwrap();
+            assert_eq!(y.dims(), [shape.size(3), shape.size(4), 6]);
+            to_host(&y).unwrap()
+        });
+        for (got, want) in got.iter().zip(&want) {
+            // Sums of up to 45 products of numbers up to 60 with ones up to 1.
+            assert!((got - want).abs() < 1e-4, "{kernel} {stride} {padding}: {got} {want}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     nets::{
         Vars, Watch,
         blocks::{LayerNorm, Linear, to_host, transposed},
-        conv::{After, ConvTranspose2d},
+        conv::{After, ConvTranspose2d, TransposedShape},
         features,
     },
 };
@@ -82,13 +82,14 @@ impl Decoder {
         let tokens =
             [vars.pp("iou_token").tensor("weight", &[1, d])?, vars.pp("mask_tokens").tensor("weight", &[N_MASKS, d])?];
         let up = vars.pp("output_upscaling");
+        let twice = |n_in, n_out| TransposedShape { n_in, n_out, kernel: 2, stride: 2, padding: 0 };
         let perceptron = |n_out: usize, vars: Vars| Perceptron::new(d, n_out, &vars.pp("layers"));
         Ok(Decoder {
             transformer: TwoWay::new(config, &vars.pp("transformer"))?,
             tokens: Tensor::cat(&tokens, 0)?,
-            larger: ConvTranspose2d::new(d, d / 4, 2, 2, 0, After::None, &up.pp(0))?,
+            larger: ConvTranspose2d::new(twice(d, d / 4), After::None, &up.pp(0))?,
             norm: LayerNorm::new(d / 4, EPS_2D, &up.pp(1))?,
-            largest: ConvTranspose2d::new(d / 4, d / 8, 2, 2, 0, After::Gelu, &up.pp(3))?,
+            largest: ConvTranspose2d::new(twice(d / 4, d / 8), After::Gelu, &up.pp(3))?,
             masks: (0..N_MASKS)
                 .map(|i| perceptron(d / 8, vars.pp("output_hypernetworks_mlps").pp(i)))
                 .collect::<Result<_>>()?,
