@@ -6,7 +6,8 @@ use meshkiln_ops::{self as ops, Isa};
 use crate::error::StageError;
 
 /// Numbers that weights are kept in and products are computed from. Sums, norms, softmax
-/// and what is carried from layer to layer are f32 in every precision.
+/// and what is carried from layer to layer are f32 in every precision, but for what only
+/// convolutions read that round it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Precision {
     F32,

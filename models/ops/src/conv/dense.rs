@@ -18,7 +18,7 @@ use super::{
     tile::{self, NOBODY, PANEL, Segment, Tile},
     transposed::TransposedShape,
     values::Output,
-    weights::{Products, Weights, width},
+    weights::{Products, Weights},
 };
 
 pub(super) struct Dense {
@@ -52,7 +52,7 @@ impl Dense {
     pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Dense {
         Dense {
             shape: layer.shape,
-            weights: Weights::new(layer, products),
+            weights: Weights::new(layer, products, isa),
             after: layer.after.kind(),
             isa,
             spread: None,
@@ -141,8 +141,8 @@ impl Dense {
         (kernel, stride, padding) == (1, 1, 0)
     }
 
-    pub fn tile_len(&self) -> usize {
-        tile::full(self.isa, self.weights.depth.products)
+    pub fn tile_len(&self, width: usize) -> usize {
+        tile::full(self.isa, self.weights.depth.products, width)
     }
 
     pub fn n_pixels(&self, width: usize, wanted: usize) -> usize {
@@ -150,30 +150,28 @@ impl Dense {
     }
 
     pub fn n_panels(&self) -> usize {
-        self.shape.n_out.div_ceil(PANEL)
+        self.weights.n_panels
     }
 
     /// Outputs of a panel that exist.
     fn outputs(&self, panel: usize) -> usize {
-        let (n_out, panel) = match &self.spread {
-            None => (self.shape.n_out, panel),
-            Some(shape) => (shape.n_out, panel % shape.panels()),
-        };
-        (n_out - panel * PANEL).min(PANEL)
+        let at = panel * PANEL;
+        let left = self.spread.map_or(self.shape.n_out - at, |shape| shape.n_out - at % shape.per_kind());
+        left.min(self.weights.width(panel))
     }
 
     /// Of pixel `pixel` of the convolution's outputs, the first number of a panel.
     pub fn place(&self, to: &Target, panel: usize, pixel: usize) -> usize {
         let Some(shape) = &self.spread else { return pixel * self.shape.n_out + panel * PANEL };
-        let (kind, panel) = (panel / shape.panels(), panel % shape.panels());
+        let (kind, at) = (panel * PANEL / shape.per_kind(), panel * PANEL % shape.per_kind());
         let y = shape.place(pixel / to.row, kind / shape.stride, to.h);
         let x = shape.place(pixel % to.row, kind % shape.stride, to.w);
-        y.zip(x).map_or(NOBODY, |(y, x)| (y * to.w + x) * shape.n_out + panel * PANEL)
+        y.zip(x).map_or(NOBODY, |(y, x)| (y * to.w + x) * shape.n_out + at)
     }
 
     /// What is common to the tiles of a panel: all but where they begin and end.
     pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], to: Target<'a>) -> Tile<'a> {
-        let Weights { values, bias, slopes, depth } = &self.weights;
+        let Weights { values, bias, slopes, depth, .. } = &self.weights;
         let at = panel * PANEL;
         Tile {
             segments,
@@ -182,7 +180,7 @@ impl Dense {
             products: depth.products,
             part_stride: depth.part_stride(),
             b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
-            width: width(self.shape.n_out, panel),
+            width: self.weights.width(panel),
             y: to.y,
             to: &[],
             outputs: self.outputs(panel),
@@ -196,9 +194,9 @@ impl Dense {
     /// All tiles of a panel.
     fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, to: Target) {
         let Piece { block, lay, a } = piece;
-        let ConvShape { kernel, stride, n_out, .. } = self.shape;
+        let ConvShape { kernel, stride, .. } = self.shape;
         let out_w = self.shape.size(inputs.w);
-        let (run, n_runs) = self.runs(block.rows, block.columns, lay, width(n_out, panel));
+        let (run, n_runs) = self.runs(block.rows, block.columns, lay, self.weights.width(panel));
         let is_one_run = n_runs == 1 && block.rows > 1;
         let mut places = [NOBODY; 2 * PANEL];
         let (mut taps, mut segments) = (0..0, Vec::new());
@@ -236,7 +234,7 @@ impl Dense {
     /// where they lie one behind the other and fewer tiles are needed so, all of it with the few
     /// pixels between rows, which are of no output.
     pub fn runs(&self, rows: usize, columns: usize, lay: &Gathered, width: usize) -> (usize, usize) {
-        let n = self.tile_len();
+        let n = self.tile_len(width);
         let all = (rows - 1) * lay.pitch + columns;
         let tail = if columns.is_multiple_of(n) { 0 } else { self.n_pixels(width, columns % n) };
         let in_rows = rows * (columns / n * n + tail);

@@ -1,6 +1,7 @@
 //! How a picture is cut, and who gathers what.
 
 use super::{
+    super::simd::LANES,
     dense::Dense,
     gather::{Gathered, Inputs},
     tile::PANEL,
@@ -50,7 +51,7 @@ impl Dense {
             let down = wanted.min(out_h);
             return Plan::InPlace { down, across: (wanted / down).min(out_w) };
         }
-        let tile = self.tile_len();
+        let tile = self.tile_len(PANEL);
         let tile = tile * (14 / tile).max(1);
         let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
         let options = widths.flat_map(|columns| {
@@ -73,7 +74,7 @@ impl Dense {
         let Depth { products, folded, .. } = self.weights.depth;
         let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
         let has_edges = columns < self.shape.size(inputs.w);
-        let tile = self.tile_len();
+        let tile = self.tile_len(PANEL);
         products == Products::F32
             && folded == 1
             && self.n_panels() < PANELS
@@ -84,7 +85,8 @@ impl Dense {
 
     /// As many rows as `most` gathered words allow, and few enough that there are `wanted` blocks.
     fn rows(&self, columns: usize, out_h: usize, most: usize, wanted: usize) -> usize {
-        let row = row_len(&Gathered::new(&self.shape, &self.weights.depth, 1, columns), &self.weights.depth);
+        let depth = &self.weights.depth;
+        let row = Gathered::new(&self.shape, depth, 1, columns).pitch * depth.n_chunks() * depth.stride;
         let rows = (most / row).saturating_sub(self.shape.reach() - 1) / self.shape.stride;
         let n_down = out_h.div_ceil(rows.clamp(1, out_h)).max(wanted.min(out_h.div_ceil(2)));
         out_h.div_ceil(n_down)
@@ -93,7 +95,7 @@ impl Dense {
     /// About how long a picture takes in blocks of this size, in products of 16 lanes.
     fn cost(&self, rows: usize, columns: usize, out_h: usize, out_w: usize) -> usize {
         let depth = &self.weights.depth;
-        let products = depth.n_taps(self.shape.kernel) * depth.n * self.n_panels() * 2;
+        let products = depth.n_taps(self.shape.kernel) * depth.n * self.shape.n_out.div_ceil(LANES);
         // Products in the time of one by vectors.
         let at_once = match depth.products {
             Products::F32 | Products::Pairs => 1,
@@ -104,7 +106,7 @@ impl Dense {
             // Copying: a line of 16 words is about two products, a pixel about 15.
             let gathering = at_once * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
             let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
-            let n = self.tile_len();
+            let n = self.tile_len(PANEL);
             let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(PANEL, run % n) };
             let pixels = run / n * n + tail;
             // What does not stay in the second cache is read from the third.
@@ -118,9 +120,4 @@ impl Dense {
         let rest = if out_w.is_multiple_of(columns) { 0 } else { of(out_w % columns) };
         out_h.div_ceil(rows) * (out_w / columns * of(columns) + rest)
     }
-}
-
-/// Words of a row of all chunks.
-fn row_len(lay: &Gathered, depth: &Depth) -> usize {
-    lay.pitch * depth.n_chunks() * depth.stride
 }

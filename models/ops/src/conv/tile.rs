@@ -18,8 +18,13 @@ use super::{
 /// In the place of an output that is not wanted.
 pub(super) const NOBODY: usize = usize::MAX;
 
-/// Outputs of a panel.
+/// Outputs of a panel; the last may be of 16, 48 or 64.
 pub(super) const PANEL: usize = 32;
+
+/// Pixels of a tile of a panel wider than that.
+pub(super) const fn wide_rows(width: usize) -> usize {
+    if width > 48 { 6 } else { 9 }
+}
 
 /// At least `TILE_ROWS` of every `Simd`.
 const MAX_ROWS: usize = 14;
@@ -48,14 +53,14 @@ pub(super) struct Tile<'a> {
     pub part_stride: usize,
     /// The panel: rows of `width`, in the order of segments.
     pub b: *const f32,
-    /// `PANEL`, or half of it.
+    /// `PANEL`, half of it, or half of it or all of it more.
     pub width: usize,
     /// All outputs, and for each pixel of the tile which is its first of this panel, or `NOBODY`.
     pub y: Output,
     pub to: &'a [usize],
     /// Outputs that exist.
     pub outputs: usize,
-    /// `PANEL` of each.
+    /// `width` of each.
     pub bias: *const f32,
     pub slopes: *const f32,
     pub after: Kind,
@@ -63,9 +68,10 @@ pub(super) struct Tile<'a> {
 }
 
 /// Pixels of a whole tile.
-pub(super) fn full(isa: Isa, products: Products) -> usize {
+pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
     match products {
         Products::Tiles(_) => 2 * amx::ROWS,
+        _ if width > PANEL => wide_rows(width),
         _ => tile_rows(isa),
     }
 }
@@ -73,20 +79,22 @@ pub(super) fn full(isa: Isa, products: Products) -> usize {
 /// Pixels of a tile that computes at least `wanted`, or as many as one can: the last tile of a row
 /// need not be as long as others.
 pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize) -> usize {
-    let full = full(isa, products);
+    let full = full(isa, products, width);
     if width < PANEL {
         return full;
     }
     let shorter: &[usize] = match products {
         Products::Tiles(_) => &[amx::ROWS],
+        _ if width > PANEL => &[WIDE_SHORTER],
         _ if full > SHORTER[0] => &SHORTER,
         _ => &[],
     };
     shorter.iter().copied().filter(|n| *n >= wanted).min().unwrap_or(full)
 }
 
-/// Pixels of shorter tiles, where tiles are of 14.
+/// Pixels of shorter tiles, where tiles are of 14, and of wide panels.
 const SHORTER: [usize; 2] = [10, 7];
+const WIDE_SHORTER: usize = 3;
 
 /// # Safety
 /// `to` is as long as a tile (`n_pixels`), and the `outputs` places of y from each on are nobody
@@ -119,11 +127,16 @@ unsafe fn any<S: Simd>(tile: &Tile) {
     unsafe {
         let mut sums = MaybeUninit::<Lines<{ MAX_SUMS * LANES }>>::uninit();
         let c = sums.as_mut_ptr().cast();
-        match (tile.width == PANEL, tile.products == Products::Pairs) {
-            (true, false) => of_rows::<S, false>(tile, c),
-            (true, true) => of_rows::<S, true>(tile, c),
-            (false, false) => multiply::<S, 1, false, 0>(tile, c),
-            (false, true) => multiply::<S, 1, true, 0>(tile, c),
+        match (tile.width, tile.products == Products::Pairs) {
+            (PANEL, false) => of_rows::<S, false>(tile, c),
+            (PANEL, true) => of_rows::<S, true>(tile, c),
+            (48.., _) if S::TILE_ROWS < MAX_ROWS => unreachable!("panels are not made so wide"),
+            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, false, WIDE_SHORTER>(tile, c),
+            (48, _) => multiply::<S, 3, false, { wide_rows(48) }>(tile, c),
+            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, false, WIDE_SHORTER>(tile, c),
+            (64, _) => multiply::<S, 4, false, { wide_rows(64) }>(tile, c),
+            (_, false) => multiply::<S, 1, false, 0>(tile, c),
+            (_, true) => multiply::<S, 1, true, 0>(tile, c),
         }
         finish::<S>(tile, c);
     }

@@ -41,9 +41,9 @@ impl TransposedShape {
         (i * self.stride + offset).checked_sub(self.padding).filter(|at| *at < n)
     }
 
-    /// Panels of a kind of outputs.
-    pub(super) fn panels(&self) -> usize {
-        self.n_out.div_ceil(PANEL)
+    /// Outputs of a kind with those that fill up its last panel: kinds begin at panels.
+    pub(super) fn per_kind(&self) -> usize {
+        self.n_out.next_multiple_of(PANEL)
     }
 }
 
@@ -86,8 +86,7 @@ impl PackedTransposed {
         assert_eq!(weight.len(), shape.weight_shape().iter().product::<usize>(), "{shape:?}");
         assert!(bias.is_none_or(|bias| bias.len() == n_out), "{shape:?}");
         let taps = kernel.div_ceil(stride);
-        // Kinds begin at panels.
-        let per_kind = shape.panels() * PANEL;
+        let per_kind = shape.per_kind();
         let n_kinds = stride * stride;
         let mut kinds = vec![0.0; n_kinds * per_kind * n_in * taps * taps];
         for (from, &value) in weight.iter().enumerate() {

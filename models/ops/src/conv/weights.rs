@@ -1,13 +1,16 @@
 //! Weights in the order in which tiles read them.
 
+use rayon::prelude::*;
+
 use super::{
     super::{
         Isa, Precision,
         bf16::{self, Parts},
         buffer::Aligned,
+        simd::tile_rows,
     },
     ConvShape, Convolution,
-    tile::PANEL,
+    tile::{PANEL, wide_rows},
 };
 
 /// What is multiplied with what.
@@ -52,17 +55,19 @@ const LONGEST: usize = 512;
 /// Words behind a part of a gathered pixel, over which its last vector may be written.
 const SLACK: usize = 16;
 
-/// Panels of 32 outputs, the last one of 16 where that is enough; outputs beyond the last are zero.
+/// Panels of 32 outputs, the last one of 16 to 64; outputs beyond the last are zero.
 pub(super) struct Weights {
     /// `[panel][chunk][tap][depth of the chunk][outputs of the panel]`; for products of bf16 each
     /// number is the bits of two, the one that comes first in the lower half. Where they have two
     /// parts, 16 rows of the first are followed by the same rows of the second.
     pub values: Aligned<f32>,
-    /// 32 for every panel.
+    /// As many as panels are wide.
     pub bias: Aligned<f32>,
     /// As many, or none.
     pub slopes: Option<Aligned<f32>>,
     pub depth: Depth,
+    pub n_panels: usize,
+    last_width: usize,
 }
 
 /// What lies together of a gathered pixel, and in what chunks tiles take it.
@@ -133,19 +138,20 @@ impl Depth {
 }
 
 impl Weights {
-    pub fn new(layer: &Convolution, products: Products) -> Weights {
+    pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Weights {
         let ConvShape { n_in, n_out, kernel, .. } = layer.shape;
         let depth = Depth::new(&layer.shape, products);
-        let n_panels = n_out.div_ceil(PANEL);
+        let (n_panels, last_width) = panels(n_out, products, isa);
         let panel_len = depth.panel_len(kernel);
-        let last_len = panel_len / PANEL * width(n_out, n_panels - 1);
-        let values = Aligned::build((n_panels - 1) * panel_len + last_len, panel_len, |panel, to| {
+        let before_last = (n_panels - 1) * panel_len;
+        let mut values = Aligned::zeroed(before_last + panel_len / PANEL * last_width);
+        let fill = |panel: usize, width: usize, to: &mut [f32]| {
             // Of the output `o`, what is multiplied with number `k` of a pixel at the tap `tap`.
             let weight = |o: usize, tap: usize, k: usize| {
                 let (tap, channel) = (tap * depth.folded + k / n_in, k % n_in);
                 if k < n_in * depth.folded { layer.weight[(o * n_in + channel) * kernel * kernel + tap] } else { 0.0 }
             };
-            let rows = to.chunks_exact_mut(width(n_out, panel));
+            let rows = to.chunks_exact_mut(width);
             for (row, (tap, word, part)) in rows.zip(depth.rows(kernel)) {
                 for (o, to) in (panel * PANEL..n_out).zip(row) {
                     *to = if products == Products::F32 {
@@ -156,9 +162,12 @@ impl Weights {
                     };
                 }
             }
-        });
+        };
+        let (whole, last) = values.split_at_mut(before_last);
+        whole.par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, to)| fill(panel, PANEL, to));
+        fill(n_panels - 1, last_width, last);
         let padded = |from: &[f32]| {
-            let mut to = Aligned::zeroed(n_panels * PANEL);
+            let mut to = Aligned::zeroed((n_panels - 1) * PANEL + last_width);
             to[..from.len()].copy_from_slice(from);
             to
         };
@@ -168,11 +177,32 @@ impl Weights {
             bias: padded(layer.bias.unwrap_or_default()),
             slopes: (!slopes.is_empty()).then(|| padded(&slopes)),
             depth,
+            n_panels,
+            last_width,
         }
+    }
+
+    /// Outputs that tiles of a panel compute.
+    pub fn width(&self, panel: usize) -> usize {
+        if panel + 1 == self.n_panels { self.last_width } else { PANEL }
     }
 }
 
-/// Outputs that tiles of a panel compute.
-pub(super) fn width(n_out: usize, panel: usize) -> usize {
-    if n_out - panel * PANEL <= PANEL / 2 { PANEL / 2 } else { PANEL }
+/// How many panels there are, and how wide the last is: what is too much for whole panels has half of
+/// one, or makes the last one wider where registers are enough for that. Of few outputs the last two are
+/// one, since inputs are then read once less.
+fn panels(n_out: usize, products: Products, isa: Isa) -> (usize, usize) {
+    let can_be_wide = products == Products::F32 && tile_rows(isa) > wide_rows(PANEL + HALF);
+    let (whole, rest) = (n_out / PANEL, n_out % PANEL);
+    let few = n_out <= 3 * PANEL;
+    match rest {
+        0 if can_be_wide && few && whole > 1 => (whole - 1, 2 * PANEL),
+        0 => (whole, PANEL),
+        1..=HALF if can_be_wide && whole > 0 => (whole, PANEL + HALF),
+        1..=HALF => (whole + 1, HALF),
+        _ if can_be_wide && few && whole > 0 => (whole, 2 * PANEL),
+        _ => (whole + 1, PANEL),
+    }
 }
+
+const HALF: usize = PANEL / 2;

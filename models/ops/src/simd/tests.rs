@@ -13,6 +13,7 @@ per_isa! { fn silu_all(x: &[f32], y: &mut [f32]) = silu_lanes; }
 per_isa! { fn silu_near_all(x: &[f32], y: &mut [f32]) = silu_near_lanes; }
 per_isa! { fn silu_rough_all(x: &[f32], y: &mut [f32]) = silu_rough_lanes; }
 per_isa! { fn round_all(x: &[f32], y: &mut [u16]) = round_lanes; }
+per_isa! { fn dot_all(x: &[f32], y: &mut [f32]) = dot_lanes; }
 per_isa! { fn transpose_all(x: &[f32], y: &mut [f32]) = transpose_lanes; }
 
 macro_rules! lanes {
@@ -48,6 +49,15 @@ unsafe fn transpose_lanes<S: Simd>(x: &[f32], y: &mut [f32]) {
     unsafe {
         let square = S::transpose(std::array::from_fn(|i| S::load(x.as_ptr().add(i * LANES))));
         square.into_iter().enumerate().for_each(|(i, v)| S::store(y.as_mut_ptr().add(i * LANES), v));
+    }
+}
+
+#[inline(always)]
+unsafe fn dot_lanes<S: Simd>(x: &[f32], y: &mut [f32]) {
+    // SAFETY: three vectors of x, one of y.
+    unsafe {
+        let [a, b, c] = std::array::from_fn(|i| S::load(x.as_ptr().add(i * LANES)));
+        S::store(y.as_mut_ptr(), S::dot_bf16(a, b, c));
     }
 }
 
@@ -154,6 +164,34 @@ fn transposing_swaps_rows_and_lanes() {
             for j in 0..LANES {
                 assert_eq!(y[i * LANES + j], x[j * LANES + i], "{isa:?} {i} {j}");
             }
+        }
+    }
+}
+
+#[test]
+fn products_of_pairs_are_added_to_what_was_there() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut pairs = || -> Vec<[f32; 2]> {
+        (0..LANES).map(|_| [rng.f32(), rng.f32()].map(|v| bf16::round(v * 4.0 - 2.0))).collect()
+    };
+    let (a, b, c) = (pairs(), pairs(), pairs());
+    let packed = |pairs: &[[f32; 2]]| -> Vec<f32> {
+        let word = |[even, odd]: &[f32; 2]| {
+            f32::from_bits(u32::from(bf16::from_f32(*even)) | u32::from(bf16::from_f32(*odd)) << 16)
+        };
+        pairs.iter().map(word).collect()
+    };
+    let sums: Vec<f32> = c.iter().map(|pair| pair[0]).collect();
+    let x = [packed(&a), packed(&b), sums].concat();
+    for isa in Isa::available() {
+        let mut y = [0.0; LANES];
+        // SAFETY: available.
+        unsafe { dot_all(isa, &x, &mut y) }
+        for i in 0..LANES {
+            let want = f64::from(a[i][0]) * f64::from(b[i][0]) + f64::from(a[i][1]) * f64::from(b[i][1]);
+            let want = want + f64::from(c[i][0]);
+            // Two roundings of sums up to ten.
+            assert!((f64::from(y[i]) - want).abs() < 2e-6, "{isa:?} lane {i}: {} {want}", y[i]);
         }
     }
 }
