@@ -3,12 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use meshkiln_models::TensorAllocator;
 use meshkilnd::serve::{self, Options};
 use tracing_subscriber::filter::LevelFilter;
-
-#[global_allocator]
-static ALLOCATOR: TensorAllocator = TensorAllocator;
 
 /// Turns images into game-ready assets, in the background. `meshkiln` starts it
 /// when it is needed; it serves one user on this machine alone.

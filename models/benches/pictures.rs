@@ -13,22 +13,16 @@ use std::{env, error::Error, time::Instant};
 
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage};
-use meshkiln_models::{
-    TensorAllocator,
-    nets::{
-        Compute, Loader, Precision, Vars, Watch,
-        conv::{After, Conv2d, ConvShape, ConvTranspose2d, TransposedShape},
-        isnet::IsNet,
-        saliency::Saliency,
-        synthetic::Synthetic,
-        u2net::U2Net,
-        upscale::Upscaler,
-    },
+use meshkiln_models::nets::{
+    Compute, Loader, Precision, Vars, Watch,
+    conv::{After, Conv2d, ConvShape, ConvTranspose2d, TransposedShape},
+    isnet::IsNet,
+    saliency::Saliency,
+    synthetic::Synthetic,
+    u2net::U2Net,
+    upscale::Upscaler,
 };
 use serde_json::{Value as Json, json};
-
-#[global_allocator]
-static ALLOCATOR: TensorAllocator = TensorAllocator;
 
 const FORMULA: Synthetic = Synthetic { seed: 1, tensors: None };
 

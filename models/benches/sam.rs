@@ -7,19 +7,13 @@
 use std::{hint::black_box, time::Instant};
 
 use image::{Rgb, RgbImage};
-use meshkiln_models::{
-    TensorAllocator,
-    nets::{
-        Compute, Precision, Vars, Watch,
-        compute::best_precision,
-        sam::{Config, Point, Prompt, Sam, Wanted},
-        synthetic::Synthetic,
-    },
+use meshkiln_models::nets::{
+    Compute, Precision, Vars, Watch,
+    compute::best_precision,
+    sam::{Config, Point, Prompt, Sam, Wanted},
+    synthetic::Synthetic,
 };
 use serde_json::json;
-
-#[global_allocator]
-static ALLOCATOR: TensorAllocator = TensorAllocator;
 
 const SIZE: (u32, u32) = (1024, 768);
 

@@ -31,7 +31,6 @@ use glam::Vec3;
 use image::RgbImage;
 use memmap2::{Mmap, UncheckedAdvice};
 use meshkiln_models::{
-    TensorAllocator,
     field::Field,
     mesh::iso_surface::{Inside, IsoOptions, iso_surface},
     nets::{
@@ -45,9 +44,6 @@ use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 
 use crate::fixture::Fixture;
-
-#[global_allocator]
-static ALLOCATOR: TensorAllocator = TensorAllocator;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::read()?;

@@ -20,5 +20,3 @@ pub mod stages;
 pub mod weights;
 
 pub use error::{StageError, StageErrorKind};
-/// For programs that run networks on a CPU.
-pub use meshkiln_ops::TensorAllocator;

@@ -20,8 +20,8 @@ unsafe impl Plain for f32 {}
 // SAFETY: plain numbers.
 unsafe impl Plain for u16 {}
 
-pub(super) const LINE: usize = 64;
-pub(super) const HUGE_PAGE: usize = 2 << 20;
+const LINE: usize = 64;
+const HUGE_PAGE: usize = 2 << 20;
 
 /// A fixed number of numbers, aligned to a cache line; to a huge page when larger than one.
 pub(super) struct Aligned<T> {
@@ -106,12 +106,65 @@ fn allocate<T>(len: usize, zeroed: bool) -> NonNull<T> {
     unsafe { NonNull::new_unchecked(start.cast()) }
 }
 
-/// For a block that was just allocated; a refusal changes nothing.
-pub(super) fn ask_for_huge_pages(start: *mut u8, len: usize) {
+/// Results, which begin at a cache line: where they do not, as allocators promise nothing, every load
+/// and store of 16 numbers touches two lines.
+#[derive(Clone, Debug)]
+pub struct Lined<T> {
+    values: Vec<T>,
+    first: usize,
+}
+
+/// From so many bytes on allocators give memory back to the system at once (glibc, malloc/malloc.c:
+/// DEFAULT_MMAP_THRESHOLD_MAX) and get it anew page by page: of huge pages there are fewer.
+const ANEW: usize = 32 << 20;
+
+impl<T: Copy + Default> Lined<T> {
+    /// `len` numbers that `fill` writes.
+    ///
+    /// # Safety
+    /// `fill` writes all of them.
+    pub(super) unsafe fn filled(len: usize, fill: impl FnOnce(*mut T)) -> Lined<T> {
+        let mut values: Vec<T> = Vec::with_capacity(len + LINE / size_of::<T>());
+        if size_of_val(values.spare_capacity_mut()) >= ANEW {
+            ask_for_huge_pages(values.as_mut_ptr().cast(), size_of::<T>() * values.capacity());
+        }
+        let first = values.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
+        values.resize(first, T::default());
+        fill(values.as_mut_ptr().wrapping_add(first));
+        // SAFETY: there is room for a line more than `len`, and they are written, as promised.
+        unsafe { values.set_len(first + len) }
+        Lined { values, first }
+    }
+
+    /// The numbers with what is before them, and how much that is.
+    pub fn into_parts(self) -> (Vec<T>, usize) {
+        (self.values, self.first)
+    }
+}
+
+impl<T> From<Vec<T>> for Lined<T> {
+    fn from(values: Vec<T>) -> Lined<T> {
+        Lined { values, first: 0 }
+    }
+}
+
+impl<T> Deref for Lined<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values[self.first..]
+    }
+}
+
+/// For memory that was just allocated; a refusal changes nothing.
+fn ask_for_huge_pages(start: *mut u8, len: usize) {
     #[cfg(target_os = "linux")]
-    // SAFETY: advice about pages, which changes nothing of what they hold.
-    unsafe {
-        libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
+    {
+        // Whole ones within.
+        let before = start.align_offset(HUGE_PAGE).min(len);
+        let whole = (len - before) / HUGE_PAGE * HUGE_PAGE;
+        // SAFETY: advice about pages, which changes nothing of what they hold.
+        unsafe { libc::madvise(start.wrapping_add(before).cast(), whole, libc::MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (start, len);

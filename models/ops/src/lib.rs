@@ -7,7 +7,6 @@
 //! | attention without the matrix of scores, also in windows and with biases | attention/ |
 //! | layer and group norm, transposition | norm.rs |
 //! | triplane sampling and the decoder behind it | triplane/ |
-//! | memory that begins at cache lines | allocator.rs |
 //! | what all of them should compute, in plain loops | reference.rs |
 //!
 //! Interfaces are f32, row-major. `Precision` says what products are made of; sums are
@@ -15,7 +14,6 @@
 //! portable fallback. A kernel is a function of its arguments alone: results do not depend
 //! on the number of threads.
 
-pub mod allocator;
 pub mod attention;
 pub mod conv;
 pub mod isa;
@@ -32,8 +30,8 @@ mod tile;
 #[cfg(test)]
 mod testing;
 
-pub use allocator::TensorAllocator;
 pub use attention::{Attention, Bias, Rows, attention};
+pub use buffer::Lined;
 pub use isa::Isa;
 pub use linear::{Activation, Linear, PackedLinear};
 pub use norm::{Norm, group_norm, layer_norm, transpose};

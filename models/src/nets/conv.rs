@@ -4,16 +4,13 @@
 //! On a CPU our own kernels run (`ops::conv`), elsewhere candle's, which want channels first and
 //! get turned copies.
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use meshkiln_ops::conv::{Convolution, PackedConv, PackedTransposed, Part, Values};
-
-use super::{
-    Compute, Vars,
-    blocks::{read, written},
-    checkpoint::on_device,
-    compute::Kernels,
-    features,
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use meshkiln_ops::{
+    Lined,
+    conv::{Convolution, PackedConv, PackedTransposed, Part, Values},
 };
+
+use super::{Compute, Vars, blocks::read, checkpoint::on_device, compute::Kernels, features};
 use crate::error::StageError;
 
 pub use meshkiln_ops::conv::{After, ConvShape, TransposedShape};
@@ -117,9 +114,9 @@ impl Conv2d {
         match &self.kernel {
             ConvKernel::Ours(packed) if packed.rounds_inputs() => {
                 let (h, w) = self.input_size(parts)?;
-                let mut y = Vec::new();
+                let mut y = Lined::from(Vec::new());
                 with_values(parts, &[], &mut |parts| y = packed.apply_rounded(parts, h, w))?;
-                Ok(Tensor::from_vec(y, (self.shape.size(h), self.shape.size(w), self.shape.n_out), &Device::Cpu)?)
+                lined(y, &[self.shape.size(h), self.shape.size(w), self.shape.n_out])
             }
             _ => self.forward_cat(parts),
         }
@@ -139,7 +136,7 @@ impl Conv2d {
     fn ours(&self, packed: &PackedConv, parts: &[&Tensor], add: Option<(&Tensor, f32)>) -> Result<Tensor> {
         let (h, w) = self.input_size(parts)?;
         let shape = [self.shape.size(h), self.shape.size(w), self.shape.n_out];
-        let mut y = Vec::new();
+        let mut y = Lined::from(Vec::new());
         match add {
             None => with_values(parts, &[], &mut |parts| y = packed.apply(parts, h, w))?,
             Some((residual, scale)) if residual.dims() == shape => read(residual, |residual| {
@@ -149,7 +146,7 @@ impl Conv2d {
                 return Err(StageError::internal(format!("a residual {:?} is added to {shape:?}", residual.dims())));
             }
         }
-        written(y, &shape)
+        lined(y, &shape)
     }
 
     fn candle(&self, weight: &Tensor, bias: Option<&Tensor>, after: &After, parts: &[&Tensor]) -> Result<Tensor> {
@@ -194,6 +191,14 @@ fn with_values(parts: &[&Tensor], seen: &[Part], work: &mut dyn FnMut(&[Part])) 
     };
     let seen: Vec<Part> = seen.iter().copied().chain([Part { values, channels }]).collect();
     with_values(rest, &seen, work)
+}
+
+/// Without a copy.
+fn lined<T: WithDType + Default>(values: Lined<T>, shape: &[usize]) -> Result<Tensor> {
+    let len = values.len();
+    let (values, first) = values.into_parts();
+    let n = values.len();
+    Ok(Tensor::from_vec(values, n, &Device::Cpu)?.narrow(0, first, len)?.reshape(shape)?)
 }
 
 /// A transposed convolution with its activation.
@@ -244,9 +249,9 @@ impl ConvTranspose2d {
         }
         match &self.kernel {
             TransposeKernel::Ours(packed) => {
-                let mut y = Vec::new();
+                let mut y = Lined::from(Vec::new());
                 with_values(&[x], &[], &mut |parts| y = packed.apply(&parts[0], h, w))?;
-                written(y, &[out_h, out_w, n_out])
+                lined(y, &[out_h, out_w, n_out])
             }
             TransposeKernel::Candle { weight, bias, after } => {
                 let x = channels_first(&x.to_dtype(weight.dtype())?)?;

@@ -50,7 +50,7 @@ use self::{
     values::Output,
     weights::Products,
 };
-use super::{Isa, Precision};
+use super::{Isa, Lined, Precision};
 
 /// A layer as it stands in a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +140,7 @@ impl PackedConv {
     ///
     /// # Panics
     /// If lengths or channels are not those of the layer.
-    pub fn apply(&self, parts: &[Part], h: usize, w: usize) -> Vec<f32> {
+    pub fn apply(&self, parts: &[Part], h: usize, w: usize) -> Lined<f32> {
         self.to_f32(parts, h, w, Then::Write)
     }
 
@@ -148,32 +148,26 @@ impl PackedConv {
     ///
     /// # Panics
     /// As `apply`.
-    pub fn apply_rounded(&self, parts: &[Part], h: usize, w: usize) -> Vec<bf16> {
+    pub fn apply_rounded(&self, parts: &[Part], h: usize, w: usize) -> Lined<bf16> {
         if !matches!(self.kind, Kind::Dense(_)) {
-            return values::rounded(&self.apply(parts, h, w));
+            return values::rounded(&self.apply(parts, h, w)).into();
         }
-        let mut y = Vec::with_capacity(self.len(h, w));
-        self.run(parts, h, w, Output::bf16(y.as_mut_ptr()), Then::Write);
-        // SAFETY: as above.
-        unsafe { y.set_len(self.len(h, w)) }
-        y
+        // SAFETY: all outputs are written.
+        unsafe { Lined::filled(self.len(h, w), |y| self.run(parts, h, w, Output::bf16(y), Then::Write)) }
     }
 
     /// `residual + scale * apply(parts)`: the end of a residual branch.
     ///
     /// # Panics
     /// As `apply`, and if `residual` is of another length than the outputs.
-    pub fn apply_add(&self, parts: &[Part], h: usize, w: usize, residual: &[f32], scale: f32) -> Vec<f32> {
+    pub fn apply_add(&self, parts: &[Part], h: usize, w: usize, residual: &[f32], scale: f32) -> Lined<f32> {
         assert_eq!(residual.len(), self.len(h, w), "{:?} of {h}x{w}", self.shape);
         self.to_f32(parts, h, w, Then::Add { scale, residual })
     }
 
-    fn to_f32(&self, parts: &[Part], h: usize, w: usize, then: Then) -> Vec<f32> {
-        let mut y = Vec::with_capacity(self.len(h, w));
-        self.run(parts, h, w, Output::f32(y.as_mut_ptr()), then);
-        // SAFETY: there is room for as many, and all of them are written.
-        unsafe { y.set_len(self.len(h, w)) }
-        y
+    fn to_f32(&self, parts: &[Part], h: usize, w: usize, then: Then) -> Lined<f32> {
+        // SAFETY: all outputs are written.
+        unsafe { Lined::filled(self.len(h, w), |y| self.run(parts, h, w, Output::f32(y), then)) }
     }
 
     /// Outputs of a picture.

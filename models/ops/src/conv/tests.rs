@@ -164,9 +164,9 @@ fn inputs_and_outputs_may_be_bf16() {
                 let want = packed.apply(&[Part::new(&wide, shape.n_in)], *h, *w);
                 let label = format!("{isa:?} {precision:?} {shape:?}");
                 // Whether they are read in place or not, sums have one order.
-                assert!(packed.apply(&[halves], *h, *w) == want, "{label}");
+                assert!(*packed.apply(&[halves], *h, *w) == *want, "{label}");
                 let rounded: Vec<half::bf16> = want.iter().map(|v| half::bf16::from_f32(*v)).collect();
-                assert!(packed.apply_rounded(&[halves], *h, *w) == rounded, "{label}");
+                assert!(*packed.apply_rounded(&[halves], *h, *w) == *rounded, "{label}");
             }
         }
     }
@@ -222,7 +222,7 @@ fn many_threads_compute_the_same_bits_as_one() {
             let packed = PackedConv::new(&layer, precision);
             pool.install(|| packed.apply(&[Part::new(&x, shape.n_in)], h, w))
         };
-        assert!(with(1) == with(5), "{precision:?}");
+        assert!(*with(1) == *with(5), "{precision:?}");
     }
 }
 
@@ -238,5 +238,20 @@ fn nothing_around_a_picture_leaks_in() {
         let y = packed.apply(&[Part::new(&[1.0; 4 * 5 * 3], 3)], 4, 5);
         assert_eq!((y[0], y[(5 + 1) * 5]), (12.0, 27.0), "{precision:?}");
         assert!(y.iter().all(|v| v.is_finite()));
+    }
+}
+
+#[test]
+fn results_begin_at_cache_lines() {
+    let shape = ConvShape::new(2, 33, 1);
+    let weight = vec![1.0; 66];
+    let layer = Convolution { shape, weight: &weight, bias: None, after: &After::None };
+    let packed = PackedConv::new(&layer, Precision::F32);
+    // The last is large enough for huge pages.
+    for side in [1, 9, 40, 520] {
+        let x = vec![0.5; side * side * 2];
+        let y = packed.apply(&[Part::new(&x, 2)], side, side);
+        assert_eq!((y.as_ptr().addr() % 64, y.len()), (0, side * side * 33), "{side}");
+        assert!(y.iter().all(|v| *v == 1.0), "{side}");
     }
 }

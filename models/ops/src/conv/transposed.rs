@@ -5,7 +5,7 @@
 //! (Shi et al., 2016, "Is the deconvolution layer the same as a convolutional layer?").
 
 use super::{
-    super::{Isa, Precision},
+    super::{Isa, Lined, Precision},
     After, ConvShape, Convolution, Part, Then, Values,
     dense::{Dense, Target},
     gather::Inputs,
@@ -120,25 +120,25 @@ impl PackedTransposed {
     ///
     /// # Panics
     /// If lengths or channels are not those of the layer.
-    pub fn apply(&self, part: &Part, h: usize, w: usize) -> Vec<f32> {
+    pub fn apply(&self, part: &Part, h: usize, w: usize) -> Lined<f32> {
         let shape = &self.shape;
         assert!(part.channels == shape.n_in && part.values.len() == h * w * shape.n_in, "{shape:?} of {h}x{w}");
         let (out_h, out_w) = (shape.size(h), shape.size(w));
         let len = out_h * out_w * shape.n_out;
         if len == 0 {
-            return Vec::new();
+            return Vec::new().into();
         }
         let wide = match part.values {
             Values::Bf16(values) if !self.kinds.rounds_inputs() => Some(values::widened(values)),
             _ => None,
         };
         let part = Part { values: wide.as_deref().map_or(part.values, Values::F32), ..*part };
-        let mut y = Vec::with_capacity(len);
-        let y_start = Output::f32(y.as_mut_ptr());
-        let target = Target { y: y_start, h: out_h, w: out_w, row: self.kinds.shape.size(w), then: Then::Write };
-        self.kinds.apply(&Inputs { parts: &[part], h, w }, target);
-        // SAFETY: there is room for as many, and all of them are written: each is one kind of an input.
-        unsafe { y.set_len(len) }
-        y
+        let row = self.kinds.shape.size(w);
+        let run = |y: *mut f32| {
+            let target = Target { y: Output::f32(y), h: out_h, w: out_w, row, then: Then::Write };
+            self.kinds.apply(&Inputs { parts: &[part], h, w }, target);
+        };
+        // SAFETY: all outputs are written: each is one kind of an input.
+        unsafe { Lined::filled(len, run) }
     }
 }
