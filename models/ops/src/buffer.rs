@@ -108,7 +108,7 @@ fn allocate<T>(len: usize, zeroed: bool) -> NonNull<T> {
 
 /// Results, which begin at a cache line: where they do not, as allocators promise nothing, every load
 /// and store of 16 numbers touches two lines.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Lined<T> {
     values: Vec<T>,
     first: usize,
