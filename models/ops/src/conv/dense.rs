@@ -36,8 +36,6 @@ pub(super) struct Target<'a> {
     pub y: Output,
     pub h: usize,
     pub w: usize,
-    /// Outputs of the convolution side by side.
-    pub row: usize,
     pub then: Then<'a>,
 }
 
@@ -70,9 +68,9 @@ impl Dense {
 
     /// `to` has room for the outputs of the whole picture.
     pub fn apply(&self, inputs: &Inputs, to: Target) {
-        // A layer of one tap knows no rows: all pixels are one.
+        // A layer of one tap knows no rows: all pixels are one. Outputs that are spread have theirs.
         let row = Inputs { parts: inputs.parts, h: 1, w: inputs.h * inputs.w };
-        let inputs = if self.is_pointwise() { &row } else { inputs };
+        let inputs = if self.is_pointwise() && self.spread.is_none() { &row } else { inputs };
         match self.plan(inputs) {
             Plan::Blocks { rows, columns } => self.in_blocks(rows, columns, inputs, to),
             Plan::Whole { rows, rows_first } => self.whole(rows, rows_first, inputs, to),
@@ -160,12 +158,13 @@ impl Dense {
         left.min(self.weights.width(panel))
     }
 
-    /// Of pixel `pixel` of the convolution's outputs, the first number of a panel.
-    pub fn place(&self, to: &Target, panel: usize, pixel: usize) -> usize {
-        let Some(shape) = &self.spread else { return pixel * self.shape.n_out + panel * PANEL };
-        let (kind, at) = (panel * PANEL / shape.per_kind(), panel * PANEL % shape.per_kind());
-        let y = shape.place(pixel / to.row, kind / shape.stride, to.h);
-        let x = shape.place(pixel % to.row, kind % shape.stride, to.w);
+    /// Of a pixel of the convolution's outputs, the first number of a panel.
+    pub fn place(&self, to: &Target, panel: usize, row: usize, column: usize) -> usize {
+        let at = panel * PANEL;
+        let Some(shape) = &self.spread else { return (row * to.w + column) * self.shape.n_out + at };
+        let (kind, at) = (at / shape.per_kind(), at % shape.per_kind());
+        let y = shape.place(row, kind / shape.stride, to.h);
+        let x = shape.place(column, kind % shape.stride, to.w);
         y.zip(x).map_or(NOBODY, |(y, x)| (y * to.w + x) * shape.n_out + at)
     }
 
@@ -195,7 +194,6 @@ impl Dense {
     fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, to: Target) {
         let Piece { block, lay, a } = piece;
         let ConvShape { kernel, stride, .. } = self.shape;
-        let out_w = self.shape.size(inputs.w);
         let (run, n_runs) = self.runs(block.rows, block.columns, lay, self.weights.width(panel));
         let is_one_run = n_runs == 1 && block.rows > 1;
         let mut places = [NOBODY; 2 * PANEL];
@@ -214,8 +212,8 @@ impl Dense {
                 let n = self.n_pixels(panel_tile.width, run - first);
                 for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
-                    let pixel = (block.y + row) * out_w + block.x + column;
-                    *place = if is_output { self.place(&to, panel, pixel) } else { NOBODY };
+                    let (y, x) = (block.y + row, block.x + column);
+                    *place = if is_output { self.place(&to, panel, y, x) } else { NOBODY };
                     column += 1;
                     if n_runs == 1 && column == lay.pitch {
                         (row, column) = (row + 1, 0);

@@ -21,9 +21,9 @@ struct Line<'a> {
     /// Those that are wanted, and those that can be computed.
     wanted: Range<usize>,
     possible: Range<usize>,
-    /// Pixel of the inputs, output number `at` of the line, and so on.
+    /// Of each the first pixel of the inputs, and its row and column.
     pixel: &'a dyn Fn(usize) -> usize,
-    output: &'a dyn Fn(usize) -> usize,
+    output: &'a dyn Fn(usize) -> (usize, usize),
 }
 
 impl Dense {
@@ -38,7 +38,7 @@ impl Dense {
 
     fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, to: Target) {
         let shape = &self.shape;
-        let (stride, in_w, out_w) = (shape.stride, inputs.w, shape.size(inputs.w));
+        let (stride, in_w) = (shape.stride, inputs.w);
         let (inner_rows, inner) = (shape.inner(inputs.h), shape.inner(inputs.w));
         let within = |range: &Range<usize>, of: &Range<usize>| range.start.max(of.start)..range.end.min(of.end);
         let edges = || columns.clone().filter(|x| !inner.contains(x));
@@ -47,12 +47,12 @@ impl Dense {
             let run = |taps: (Range<usize>, Range<usize>), step: usize, line: Line| {
                 let segments = self.segments_in_place(inputs, taps);
                 let tile = Tile { step, ..self.tile(panel, &segments, to) };
-                self.run_line(&tile, &line, |pixel| self.place(&to, panel, pixel));
+                self.run_line(&tile, &line, |(row, column)| self.place(&to, panel, row, column));
             };
             for row in rows.clone() {
                 let taps = shape.taps(row, inputs.h);
                 let pixel = |x: usize| (row * in_w + x) * stride;
-                let output = |x: usize| row * out_w + x;
+                let output = |x: usize| (row, x);
                 let line = |wanted, possible| Line { wanted, possible, pixel: &pixel, output: &output };
                 run((taps.clone(), all.clone()), stride, line(within(&columns, &inner), inner.clone()));
                 if !inner_rows.contains(&row) {
@@ -65,7 +65,7 @@ impl Dense {
             }
             for x in edges() {
                 let pixel = |row: usize| (row * in_w + x) * stride;
-                let output = |row: usize| row * out_w + x;
+                let output = |row: usize| (row, x);
                 let wanted = within(&rows, &inner_rows);
                 let line = Line { wanted, possible: inner_rows.clone(), pixel: &pixel, output: &output };
                 run((all.clone(), shape.taps(x, in_w)), stride * in_w, line);
@@ -73,7 +73,7 @@ impl Dense {
         }
     }
 
-    fn run_line(&self, panel: &Tile, line: &Line, place: impl Fn(usize) -> usize) {
+    fn run_line(&self, panel: &Tile, line: &Line, place: impl Fn((usize, usize)) -> usize) {
         let mut places = [NOBODY; 2 * PANEL];
         let mut first = line.wanted.start;
         while first < line.wanted.end {

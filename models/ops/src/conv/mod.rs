@@ -193,7 +193,7 @@ impl PackedConv {
         match &self.kind {
             Kind::Dense(dense) => {
                 let (h, w) = (shape.size(h), shape.size(w));
-                dense.apply(&inputs, Target { y, h, w, row: w, then })
+                dense.apply(&inputs, Target { y, h, w, then })
             }
             Kind::Few(few) => few.apply(&inputs, y, then),
             Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),

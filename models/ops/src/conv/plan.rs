@@ -39,7 +39,7 @@ impl Dense {
         let wanted = if n_threads == 1 { 1 } else { 4 * n_threads };
         let picture = Gathered::new(&self.shape, depth, out_h, out_w).len(depth);
         // Layers of one tap gather each pixel once anyhow.
-        if self.shape.kernel > 1 && self.n_panels() >= PANELS && picture <= wanted.max(2) * GATHERED {
+        if self.shape.kernel > 1 && self.n_panels() >= PANELS && picture <= wanted.clamp(2, 32) * GATHERED {
             let n_parts = wanted.div_ceil(self.n_panels());
             let rows_first = picture > self.weights.values.len();
             let n_parts = if rows_first { n_parts.max(picture.div_ceil(GATHERED)) } else { n_parts };

@@ -30,6 +30,10 @@ pub(super) const fn wide_rows(width: usize) -> usize {
 const MAX_ROWS: usize = 14;
 const MAX_SUMS: usize = 2 * MAX_ROWS;
 
+/// Most pixels of a tile of half a panel: the addresses of more do not stay in registers, and loading
+/// is what takes long there.
+const NARROW_ROWS: usize = 12;
+
 /// The words of a tap and chunk, and what they are multiplied with.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)] // read in assembly
@@ -72,6 +76,7 @@ pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
     match products {
         Products::Tiles(_) => 2 * amx::ROWS,
         _ if width > PANEL => wide_rows(width),
+        _ if width < PANEL => tile_rows(isa).min(NARROW_ROWS),
         _ => tile_rows(isa),
     }
 }
@@ -80,12 +85,11 @@ pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
 /// need not be as long as others.
 pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize) -> usize {
     let full = full(isa, products, width);
-    if width < PANEL {
-        return full;
-    }
     let shorter: &[usize] = match products {
+        Products::Tiles(_) if width < PANEL => &[],
         Products::Tiles(_) => &[amx::ROWS],
         _ if width > PANEL => &[WIDE_SHORTER],
+        _ if full == NARROW_ROWS => &[NARROW_ROWS / 2],
         _ if full > SHORTER[0] => &SHORTER,
         _ => &[],
     };
@@ -135,8 +139,8 @@ unsafe fn any<S: Simd>(tile: &Tile) {
             (48, _) => multiply::<S, 3, false, { wide_rows(48) }>(tile, c),
             (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, false, WIDE_SHORTER>(tile, c),
             (64, _) => multiply::<S, 4, false, { wide_rows(64) }>(tile, c),
-            (_, false) => multiply::<S, 1, false, 0>(tile, c),
-            (_, true) => multiply::<S, 1, true, 0>(tile, c),
+            (_, false) => of_few_rows::<S, false>(tile, c),
+            (_, true) => of_few_rows::<S, true>(tile, c),
         }
         finish::<S>(tile, c);
     }
@@ -150,6 +154,19 @@ unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
             10 if S::TILE_ROWS > 10 => multiply::<S, 2, PAIRS, 10>(tile, c),
             7 if S::TILE_ROWS > 7 => multiply::<S, 2, PAIRS, 7>(tile, c),
             _ => multiply::<S, 2, PAIRS, 0>(tile, c),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn of_few_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
+    const HALF: usize = NARROW_ROWS / 2;
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.to.len() {
+            NARROW_ROWS if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, NARROW_ROWS>(tile, c),
+            HALF if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, HALF>(tile, c),
+            _ => multiply::<S, 1, PAIRS, 0>(tile, c),
         }
     }
 }
