@@ -48,17 +48,28 @@ struct Piece {
 
 impl Dense {
     pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Dense {
-        Dense {
-            shape: layer.shape,
-            weights: Weights::new(layer, products, isa),
-            after: layer.after.kind(),
-            isa,
-            spread: None,
-        }
+        Dense::in_groups(layer, layer.shape.n_out, None, products, isa)
     }
 
-    pub fn spread(self, shape: TransposedShape) -> Dense {
-        Dense { spread: Some(shape), ..self }
+    /// The kinds of a transposed convolution, each `group` outputs.
+    pub fn spread(layer: &Convolution, shape: TransposedShape, products: Products, isa: Isa) -> Dense {
+        Dense::in_groups(layer, shape.per_kind(), Some(shape), products, isa)
+    }
+
+    fn in_groups(
+        layer: &Convolution,
+        group: usize,
+        spread: Option<TransposedShape>,
+        products: Products,
+        isa: Isa,
+    ) -> Dense {
+        Dense {
+            shape: layer.shape,
+            weights: Weights::new(layer, group, products, isa),
+            after: layer.after.kind(),
+            isa,
+            spread,
+        }
     }
 
     /// Whether inputs are rounded to bf16 before they are multiplied.
@@ -148,19 +159,19 @@ impl Dense {
     }
 
     pub fn n_panels(&self) -> usize {
-        self.weights.n_panels
+        self.weights.panels.n
     }
 
     /// Outputs of a panel that exist.
     fn outputs(&self, panel: usize) -> usize {
-        let at = panel * PANEL;
+        let at = self.weights.panels.first(panel);
         let left = self.spread.map_or(self.shape.n_out - at, |shape| shape.n_out - at % shape.per_kind());
-        left.min(self.weights.width(panel))
+        left.min(self.weights.panels.width(panel))
     }
 
     /// Of a pixel of the convolution's outputs, the first number of a panel.
     pub fn place(&self, to: &Target, panel: usize, row: usize, column: usize) -> usize {
-        let at = panel * PANEL;
+        let at = self.weights.panels.first(panel);
         let Some(shape) = &self.spread else { return (row * to.w + column) * self.shape.n_out + at };
         let (kind, at) = (at / shape.per_kind(), at % shape.per_kind());
         let y = shape.place(row, kind / shape.stride, to.h);
@@ -170,16 +181,16 @@ impl Dense {
 
     /// What is common to the tiles of a panel: all but where they begin and end.
     pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], to: Target<'a>) -> Tile<'a> {
-        let Weights { values, bias, slopes, depth, .. } = &self.weights;
-        let at = panel * PANEL;
+        let Weights { values, bias, slopes, depth, panels } = &self.weights;
+        let at = panels.first(panel);
         Tile {
             segments,
             pixel: 0,
             step: 1,
             products: depth.products,
             part_stride: depth.part_stride(),
-            b: values[panel * depth.panel_len(self.shape.kernel)..].as_ptr(),
-            width: self.weights.width(panel),
+            b: values[at * depth.n_rows(self.shape.kernel)..].as_ptr(),
+            width: panels.width(panel),
             y: to.y,
             to: &[],
             outputs: self.outputs(panel),
@@ -194,7 +205,7 @@ impl Dense {
     fn run_panel(&self, panel: usize, piece: &Piece, inputs: &Inputs, to: Target) {
         let Piece { block, lay, a } = piece;
         let ConvShape { kernel, stride, .. } = self.shape;
-        let (run, n_runs) = self.runs(block.rows, block.columns, lay, self.weights.width(panel));
+        let (run, n_runs) = self.runs(block.rows, block.columns, lay, self.weights.panels.width(panel));
         let is_one_run = n_runs == 1 && block.rows > 1;
         let mut places = [NOBODY; 2 * PANEL];
         let (mut taps, mut segments) = (0..0, Vec::new());

@@ -5,15 +5,11 @@ use super::{
     dense::Dense,
     gather::{Gathered, Inputs},
     tile::PANEL,
-    weights::{Depth, Products},
+    weights::{Depth, FEW_PANELS, Products},
 };
 
 /// Words that a block gathers, about: 384 KiB stay in the second cache beside a panel.
 const GATHERED: usize = 96 << 10;
-
-/// Panels from which on gathering costs little beside computing, and it pays that a small picture is
-/// gathered once for all threads.
-const PANELS: usize = 4;
 
 /// How the work on a picture is shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +34,9 @@ impl Dense {
         let n_threads = rayon::current_num_threads();
         let wanted = if n_threads == 1 { 1 } else { 4 * n_threads };
         let picture = Gathered::new(&self.shape, depth, out_h, out_w).len(depth);
-        // Layers of one tap gather each pixel once anyhow.
-        if self.shape.kernel > 1 && self.n_panels() >= PANELS && picture <= wanted.clamp(2, 32) * GATHERED {
+        // Of few panels gathering takes long beside computing; layers of one tap gather each pixel once anyhow.
+        let few = self.shape.n_out <= FEW_PANELS * PANEL;
+        if self.shape.kernel > 1 && !few && picture <= wanted.clamp(2, 32) * GATHERED {
             let n_parts = wanted.div_ceil(self.n_panels());
             let rows_first = picture > self.weights.values.len();
             let n_parts = if rows_first { n_parts.max(picture.div_ceil(GATHERED)) } else { n_parts };
@@ -51,7 +48,7 @@ impl Dense {
             let down = wanted.min(out_h);
             return Plan::InPlace { down, across: (wanted / down).min(out_w) };
         }
-        let tile = self.tile_len(PANEL);
+        let tile = self.tile_len(self.weights.panels.width(0));
         let tile = tile * (14 / tile).max(1);
         let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
         let options = widths.flat_map(|columns| {
@@ -69,7 +66,8 @@ impl Dense {
         Plan::Blocks { rows, columns }
     }
 
-    /// Products of f32, few panels, and a picture of which most is far enough from the borders.
+    /// Products of f32, few panels or a single tap, and a picture of which most is far enough from the
+    /// borders.
     fn reads_in_place(&self, inputs: &Inputs) -> bool {
         let Depth { products, folded, .. } = self.weights.depth;
         let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
@@ -77,7 +75,7 @@ impl Dense {
         let tile = self.tile_len(PANEL);
         products == Products::F32
             && folded == 1
-            && self.n_panels() < PANELS
+            && (self.shape.kernel == 1 || self.shape.n_out <= FEW_PANELS * PANEL)
             && inputs.parts.iter().all(|part| part.channels <= CHANNELS)
             && columns >= tile
             && (!has_edges || rows >= tile)
@@ -105,9 +103,10 @@ impl Dense {
             let lay = Gathered::new(&self.shape, depth, rows, columns);
             // Copying: a line of 16 words is about two products, a pixel about 15.
             let gathering = at_once * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
-            let (run, n_runs) = self.runs(rows, columns, &lay, PANEL);
-            let n = self.tile_len(PANEL);
-            let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(PANEL, run % n) };
+            let width = self.weights.panels.width(0);
+            let (run, n_runs) = self.runs(rows, columns, &lay, width);
+            let n = self.tile_len(width);
+            let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(width, run % n) };
             let pixels = run / n * n + tail;
             // What does not stay in the second cache is read from the third.
             let far = match lay.len(depth) {

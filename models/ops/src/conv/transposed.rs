@@ -112,7 +112,7 @@ impl PackedTransposed {
             bias: bias.as_deref(),
             after: &after,
         };
-        let kinds = Dense::new(&layer, Products::of(precision, isa), isa).spread(shape);
+        let kinds = Dense::spread(&layer, shape, Products::of(precision, isa), isa);
         PackedTransposed { shape, kinds }
     }
 

@@ -55,7 +55,7 @@ const LONGEST: usize = 512;
 /// Words behind a part of a gathered pixel, over which its last vector may be written.
 const SLACK: usize = 16;
 
-/// Panels of 32 outputs, the last one of 16 to 64; outputs beyond the last are zero.
+/// Panels of outputs; outputs beyond the last are zero.
 pub(super) struct Weights {
     /// `[panel][chunk][tap][depth of the chunk][outputs of the panel]`; for products of bf16 each
     /// number is the bits of two, the one that comes first in the lower half. Where they have two
@@ -66,8 +66,7 @@ pub(super) struct Weights {
     /// As many, or none.
     pub slopes: Option<Aligned<f32>>,
     pub depth: Depth,
-    pub n_panels: usize,
-    last_width: usize,
+    pub panels: Panels,
 }
 
 /// What lies together of a gathered pixel, and in what chunks tiles take it.
@@ -113,9 +112,9 @@ impl Depth {
         self.n.div_ceil(self.chunk)
     }
 
-    /// Numbers of a panel of weights.
-    pub fn panel_len(&self, kernel: usize) -> usize {
-        self.n_taps(kernel) * self.n * self.products.parts() * PANEL
+    /// Rows of a panel of weights.
+    pub fn n_rows(&self, kernel: usize) -> usize {
+        self.n_taps(kernel) * self.n * self.products.parts()
     }
 
     /// Taps that are not folded into pixels.
@@ -138,13 +137,14 @@ impl Depth {
 }
 
 impl Weights {
-    pub fn new(layer: &Convolution, products: Products, isa: Isa) -> Weights {
+    pub fn new(layer: &Convolution, group: usize, products: Products, isa: Isa) -> Weights {
         let ConvShape { n_in, n_out, kernel, .. } = layer.shape;
         let depth = Depth::new(&layer.shape, products);
-        let (n_panels, last_width) = panels(n_out, products, isa);
-        let panel_len = depth.panel_len(kernel);
-        let before_last = (n_panels - 1) * panel_len;
-        let mut values = Aligned::zeroed(before_last + panel_len / PANEL * last_width);
+        let rows = depth.n_rows(kernel);
+        let panels = Panels::new(n_out, group, rows, products, isa);
+        let panel_len = rows * panels.width;
+        let before_last = (panels.n - 1) * panel_len;
+        let mut values = Aligned::zeroed(before_last + rows * panels.last_width);
         let fill = |panel: usize, width: usize, to: &mut [f32]| {
             // Of the output `o`, what is multiplied with number `k` of a pixel at the tap `tap`.
             let weight = |o: usize, tap: usize, k: usize| {
@@ -153,7 +153,7 @@ impl Weights {
             };
             let rows = to.chunks_exact_mut(width);
             for (row, (tap, word, part)) in rows.zip(depth.rows(kernel)) {
-                for (o, to) in (panel * PANEL..n_out).zip(row) {
+                for (o, to) in (panels.first(panel)..n_out).zip(row) {
                     *to = if products == Products::F32 {
                         weight(o, tap, word)
                     } else {
@@ -164,10 +164,10 @@ impl Weights {
             }
         };
         let (whole, last) = values.split_at_mut(before_last);
-        whole.par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, to)| fill(panel, PANEL, to));
-        fill(n_panels - 1, last_width, last);
+        whole.par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, to)| fill(panel, panels.width, to));
+        fill(panels.n - 1, panels.last_width, last);
         let padded = |from: &[f32]| {
-            let mut to = Aligned::zeroed((n_panels - 1) * PANEL + last_width);
+            let mut to = Aligned::zeroed(panels.first(panels.n - 1) + panels.last_width);
             to[..from.len()].copy_from_slice(from);
             to
         };
@@ -177,32 +177,60 @@ impl Weights {
             bias: padded(layer.bias.unwrap_or_default()),
             slopes: (!slopes.is_empty()).then(|| padded(&slopes)),
             depth,
-            n_panels,
-            last_width,
+            panels,
         }
+    }
+}
+
+/// How outputs are shared out among panels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Panels {
+    pub n: usize,
+    /// Outputs of each but the last.
+    pub width: usize,
+    pub last_width: usize,
+}
+
+/// Rows of a panel that stay in the second cache even if they are twice as wide.
+const SHORT: usize = 1024;
+
+impl Panels {
+    /// `rows` is how many rows panels have; every `group` outputs another one begins.
+    ///
+    /// Where registers are enough, panels twice as wide read inputs half as often; but they have fewer
+    /// pixels at a time, so that they are read more often themselves. What is too much for whole panels
+    /// has a narrower one, or makes the last one wider.
+    fn new(n_out: usize, group: usize, rows: usize, products: Products, isa: Isa) -> Panels {
+        const HALF: usize = PANEL / 2;
+        const TWICE: usize = 2 * PANEL;
+        let can_be_wide = products == Products::F32 && tile_rows(isa) > wide_rows(PANEL + HALF);
+        let few = n_out <= FEW_PANELS * PANEL;
+        if can_be_wide && !few && rows <= SHORT && group.is_multiple_of(TWICE) {
+            let last_width = (n_out - 1) % TWICE + 1;
+            return Panels { n: n_out.div_ceil(TWICE), width: TWICE, last_width: last_width.next_multiple_of(HALF) };
+        }
+        let (whole, rest) = (n_out / PANEL, n_out % PANEL);
+        let (n, last_width) = match rest {
+            0 if can_be_wide && few && whole > 1 => (whole - 1, TWICE),
+            0 => (whole, PANEL),
+            1..=HALF if can_be_wide && whole > 0 => (whole, PANEL + HALF),
+            1..=HALF => (whole + 1, HALF),
+            _ if can_be_wide && few && whole > 0 => (whole, TWICE),
+            _ => (whole + 1, PANEL),
+        };
+        Panels { n, width: PANEL, last_width }
+    }
+
+    /// The first output of a panel.
+    pub fn first(&self, panel: usize) -> usize {
+        panel * self.width
     }
 
     /// Outputs that tiles of a panel compute.
     pub fn width(&self, panel: usize) -> usize {
-        if panel + 1 == self.n_panels { self.last_width } else { PANEL }
+        if panel + 1 == self.n { self.last_width } else { self.width }
     }
 }
 
-/// How many panels there are, and how wide the last is: what is too much for whole panels has half of
-/// one, or makes the last one wider where registers are enough for that. Of few outputs the last two are
-/// one, since inputs are then read once less.
-fn panels(n_out: usize, products: Products, isa: Isa) -> (usize, usize) {
-    let can_be_wide = products == Products::F32 && tile_rows(isa) > wide_rows(PANEL + HALF);
-    let (whole, rest) = (n_out / PANEL, n_out % PANEL);
-    let few = n_out <= 3 * PANEL;
-    match rest {
-        0 if can_be_wide && few && whole > 1 => (whole - 1, 2 * PANEL),
-        0 => (whole, PANEL),
-        1..=HALF if can_be_wide && whole > 0 => (whole, PANEL + HALF),
-        1..=HALF => (whole + 1, HALF),
-        _ if can_be_wide && few && whole > 0 => (whole, 2 * PANEL),
-        _ => (whole + 1, PANEL),
-    }
-}
-
-const HALF: usize = PANEL / 2;
+/// So many panels are few: inputs are read in place, and the last two panels are one.
+pub(super) const FEW_PANELS: usize = 3;
