@@ -43,6 +43,13 @@ impl<T: Plain> Aligned<T> {
         Aligned { start: allocate(len, true), len }
     }
 
+    /// `from`, then zeros up to `len`.
+    pub fn padded(from: &[T], len: usize) -> Self {
+        let mut to = Self::zeroed(len);
+        to[..from.len()].copy_from_slice(from);
+        to
+    }
+
     /// `len` numbers, `fill`ed in parallel: it gets the index of a chunk of `chunk` numbers
     /// (the last may be shorter), zeroed, so that padding needs no care.
     pub fn build(len: usize, chunk: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Self {

@@ -40,16 +40,11 @@ impl Depthwise {
         for (i, &value) in layer.weight.iter().enumerate() {
             weights[i % taps * padded + i / taps] = value;
         }
-        let filled = |from: &[f32]| {
-            let mut to = Aligned::zeroed(padded);
-            to[..from.len()].copy_from_slice(from);
-            to
-        };
         Depthwise {
             shape,
             weights,
-            bias: filled(layer.bias.unwrap_or_default()),
-            slopes: filled(&layer.after.slopes(channels)),
+            bias: Aligned::padded(layer.bias.unwrap_or_default(), padded),
+            slopes: Aligned::padded(&layer.after.slopes(channels), padded),
             after: layer.after.kind(),
             isa,
         }

@@ -44,16 +44,11 @@ impl Few {
             let (o, channel, tap) = (i / (n_in * taps), i / taps % n_in, i % taps);
             weights[(o * taps + tap) * n_in + channel] = value;
         }
-        let filled = |from: &[f32]| {
-            let mut to = Aligned::zeroed(LANES);
-            to[..from.len()].copy_from_slice(from);
-            to
-        };
         Few {
             shape,
             weights,
-            bias: filled(layer.bias.unwrap_or_default()),
-            slopes: filled(&layer.after.slopes(shape.n_out)),
+            bias: Aligned::padded(layer.bias.unwrap_or_default(), LANES),
+            slopes: Aligned::padded(&layer.after.slopes(shape.n_out), LANES),
             after: layer.after.kind(),
             isa,
         }

@@ -183,7 +183,8 @@ impl PackedConv {
         if self.len(h, w) == 0 {
             return;
         }
-        let wide: Vec<Option<Vec<f32>>> = parts.iter().map(|part| self.widened(part)).collect();
+        let wide: Vec<Option<Vec<f32>>> =
+            parts.iter().map(|part| if self.rounds_inputs() { None } else { values::widened(part) }).collect();
         let parts: Vec<Part> = parts
             .iter()
             .zip(&wide)
@@ -197,14 +198,6 @@ impl PackedConv {
             }
             Kind::Few(few) => few.apply(&inputs, y, then),
             Kind::Depthwise(depthwise) => depthwise.apply(&inputs, y, then),
-        }
-    }
-
-    /// What kernels of f32 need in the place of bf16.
-    fn widened(&self, part: &Part) -> Option<Vec<f32>> {
-        match part.values {
-            Values::Bf16(values) if !self.rounds_inputs() => Some(values::widened(values)),
-            _ => None,
         }
     }
 }

@@ -128,10 +128,7 @@ impl PackedTransposed {
         if len == 0 {
             return Vec::new().into();
         }
-        let wide = match part.values {
-            Values::Bf16(values) if !self.kinds.rounds_inputs() => Some(values::widened(values)),
-            _ => None,
-        };
+        let wide = if self.kinds.rounds_inputs() { None } else { values::widened(part) };
         let part = Part { values: wide.as_deref().map_or(part.values, Values::F32), ..*part };
         let run = |y: *mut f32| {
             let target = Target { y: Output::f32(y), h: out_h, w: out_w, then: Then::Write };

@@ -54,9 +54,12 @@ impl<'a> Values<'a> {
     }
 }
 
-/// All as f32.
-pub(super) fn widened(values: &[bf16]) -> Vec<f32> {
-    values.par_iter().with_min_len(1 << 12).map(|v| v.to_f32()).collect()
+/// What kernels of f32 need in the place of bf16.
+pub(super) fn widened(part: &Part) -> Option<Vec<f32>> {
+    match part.values {
+        Values::F32(_) => None,
+        Values::Bf16(values) => Some(values.par_iter().with_min_len(1 << 12).map(|v| v.to_f32()).collect()),
+    }
 }
 
 /// All as bf16, the nearest.

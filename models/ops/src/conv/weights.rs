@@ -166,16 +166,12 @@ impl Weights {
         let (whole, last) = values.split_at_mut(before_last);
         whole.par_chunks_exact_mut(panel_len).enumerate().for_each(|(panel, to)| fill(panel, panels.width, to));
         fill(panels.n - 1, panels.last_width, last);
-        let padded = |from: &[f32]| {
-            let mut to = Aligned::zeroed(panels.first(panels.n - 1) + panels.last_width);
-            to[..from.len()].copy_from_slice(from);
-            to
-        };
+        let n_padded = panels.first(panels.n - 1) + panels.last_width;
         let slopes = layer.after.slopes(n_out);
         Weights {
             values,
-            bias: padded(layer.bias.unwrap_or_default()),
-            slopes: (!slopes.is_empty()).then(|| padded(&slopes)),
+            bias: Aligned::padded(layer.bias.unwrap_or_default(), n_padded),
+            slopes: (!slopes.is_empty()).then(|| Aligned::padded(&slopes, n_padded)),
             depth,
             panels,
         }
