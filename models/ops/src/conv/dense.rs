@@ -15,7 +15,7 @@ use super::{
     after::Kind,
     gather::{Block, Gathered, Inputs, gather, gather_row},
     plan::Plan,
-    tile::{self, NOBODY, PANEL, Segment, Tile},
+    tile::{self, Lengths, NOBODY, PANEL, Segment, Tile},
     transposed::TransposedShape,
     values::Output,
     weights::{Products, Weights},
@@ -150,12 +150,9 @@ impl Dense {
         (kernel, stride, padding) == (1, 1, 0)
     }
 
-    pub fn tile_len(&self, width: usize) -> usize {
-        tile::full(self.isa, self.weights.depth.products, width)
-    }
-
-    pub fn n_pixels(&self, width: usize, wanted: usize) -> usize {
-        tile::n_pixels(self.isa, self.weights.depth.products, width, wanted)
+    /// Of tiles of panels of this width, `apart` words from pixel to pixel.
+    pub fn lengths(&self, width: usize, apart: usize) -> Lengths {
+        Lengths::new(self.isa, self.weights.depth.products, width, apart)
     }
 
     pub fn n_panels(&self) -> usize {
@@ -180,13 +177,15 @@ impl Dense {
     }
 
     /// What is common to the tiles of a panel: all but where they begin and end.
-    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], to: Target<'a>) -> Tile<'a> {
+    pub fn tile<'a>(&'a self, panel: usize, segments: &'a [Segment], step: usize, to: Target<'a>) -> Tile<'a> {
         let Weights { values, bias, slopes, depth, panels } = &self.weights;
         let at = panels.first(panel);
+        let per_pixel = segments.first().map_or(0, |segment| segment.per_pixel);
         Tile {
             segments,
             pixel: 0,
-            step: 1,
+            step,
+            apart: if segments.iter().all(|s| s.per_pixel == per_pixel) { step * per_pixel } else { 0 },
             products: depth.products,
             part_stride: depth.part_stride(),
             b: values[at * depth.n_rows(self.shape.kernel)..].as_ptr(),
@@ -217,10 +216,11 @@ impl Dense {
                 segments = self.segments(lay, *a, wanted.clone());
                 taps = wanted;
             }
-            let panel_tile = self.tile(panel, &segments, to);
+            let panel_tile = self.tile(panel, &segments, 1, to);
+            let lengths = self.lengths(panel_tile.width, panel_tile.apart);
             let (mut first, mut row, mut column) = (0, first_row, 0);
             while first < run {
-                let n = self.n_pixels(panel_tile.width, run - first);
+                let n = lengths.of(run - first, usize::MAX);
                 for place in &mut places[..n] {
                     let is_output = row < block.rows && column < block.columns;
                     let (y, x) = (block.y + row, block.x + column);
@@ -243,9 +243,10 @@ impl Dense {
     /// where they lie one behind the other and fewer tiles are needed so, all of it with the few
     /// pixels between rows, which are of no output.
     pub fn runs(&self, rows: usize, columns: usize, lay: &Gathered, width: usize) -> (usize, usize) {
-        let n = self.tile_len(width);
+        let lengths = self.lengths(width, self.weights.depth.stride);
+        let n = lengths.longest;
         let all = (rows - 1) * lay.pitch + columns;
-        let tail = if columns.is_multiple_of(n) { 0 } else { self.n_pixels(width, columns % n) };
+        let tail = if columns.is_multiple_of(n) { 0 } else { lengths.of(columns % n, usize::MAX) };
         let in_rows = rows * (columns / n * n + tail);
         if self.shape.stride == 1 && rows > 1 && all.next_multiple_of(n) < in_rows { (all, 1) } else { (columns, rows) }
     }

@@ -16,14 +16,27 @@ use super::{
     tile::{self, NOBODY, PANEL, Segment, Tile},
 };
 
-/// Outputs along a line, all with the same taps.
-struct Line<'a> {
+/// Outputs side by side, or one below the other, all with the same taps.
+struct Line {
     /// Those that are wanted, and those that can be computed.
     wanted: Range<usize>,
     possible: Range<usize>,
-    /// Of each the first pixel of the inputs, and its row and column.
-    pixel: &'a dyn Fn(usize) -> usize,
-    output: &'a dyn Fn(usize) -> (usize, usize),
+    along: Along,
+}
+
+enum Along {
+    Row(usize),
+    Column(usize),
+}
+
+impl Line {
+    /// Row and column.
+    fn output(&self, i: usize) -> (usize, usize) {
+        match self.along {
+            Along::Row(row) => (row, i),
+            Along::Column(column) => (i, column),
+        }
+    }
 }
 
 impl Dense {
@@ -38,54 +51,56 @@ impl Dense {
 
     fn in_place_block(&self, rows: Range<usize>, columns: Range<usize>, inputs: &Inputs, to: Target) {
         let shape = &self.shape;
-        let (stride, in_w) = (shape.stride, inputs.w);
         let (inner_rows, inner) = (shape.inner(inputs.h), shape.inner(inputs.w));
         let within = |range: &Range<usize>, of: &Range<usize>| range.start.max(of.start)..range.end.min(of.end);
         let edges = || columns.clone().filter(|x| !inner.contains(x));
         let all = 0..shape.kernel;
         for panel in 0..self.n_panels() {
-            let run = |taps: (Range<usize>, Range<usize>), step: usize, line: Line| {
+            let run = |taps: (Range<usize>, Range<usize>), line: Line| {
                 let segments = self.segments_in_place(inputs, taps);
-                let tile = Tile { step, ..self.tile(panel, &segments, to) };
-                self.run_line(&tile, &line, |(row, column)| self.place(&to, panel, row, column));
+                self.run_line(panel, &segments, &line, inputs, to);
             };
             for row in rows.clone() {
                 let taps = shape.taps(row, inputs.h);
-                let pixel = |x: usize| (row * in_w + x) * stride;
-                let output = |x: usize| (row, x);
-                let line = |wanted, possible| Line { wanted, possible, pixel: &pixel, output: &output };
-                run((taps.clone(), all.clone()), stride, line(within(&columns, &inner), inner.clone()));
+                let line = |wanted, possible| Line { wanted, possible, along: Along::Row(row) };
+                run((taps.clone(), all.clone()), line(within(&columns, &inner), inner.clone()));
                 if !inner_rows.contains(&row) {
                     for x in edges() {
                         // Outputs beside it, further from the border, have its taps too.
                         let possible = if x < inner.start { x..inner.end } else { inner.start..x + 1 };
-                        run((taps.clone(), shape.taps(x, in_w)), stride, line(x..x + 1, possible));
+                        run((taps.clone(), shape.taps(x, inputs.w)), line(x..x + 1, possible));
                     }
                 }
             }
             for x in edges() {
-                let pixel = |row: usize| (row * in_w + x) * stride;
-                let output = |row: usize| (row, x);
                 let wanted = within(&rows, &inner_rows);
-                let line = Line { wanted, possible: inner_rows.clone(), pixel: &pixel, output: &output };
-                run((all.clone(), shape.taps(x, in_w)), stride * in_w, line);
+                let line = Line { wanted, possible: inner_rows.clone(), along: Along::Column(x) };
+                run((all.clone(), shape.taps(x, inputs.w)), line);
             }
         }
     }
 
-    fn run_line(&self, panel: &Tile, line: &Line, place: impl Fn((usize, usize)) -> usize) {
+    /// `segments` are the taps of the line.
+    fn run_line(&self, panel: usize, segments: &[Segment], line: &Line, inputs: &Inputs, to: Target) {
+        let pixel = |i: usize| {
+            let (row, column) = line.output(i);
+            (row * inputs.w + column) * self.shape.stride
+        };
+        let tile = self.tile(panel, segments, pixel(1) - pixel(0), to);
+        let lengths = self.lengths(tile.width, tile.apart);
         let mut places = [NOBODY; 2 * PANEL];
         let mut first = line.wanted.start;
         while first < line.wanted.end {
-            let n = self.n_pixels(panel.width, line.wanted.end - first);
+            let n = lengths.of(line.wanted.end - first, line.possible.len());
             let start = first.min(line.possible.end - n);
-            for (i, to) in (start..).zip(&mut places[..n]) {
+            for (i, place) in (start..).zip(&mut places[..n]) {
                 let is_wanted = first <= i && i < line.wanted.end;
-                *to = if is_wanted { place((line.output)(i)) } else { NOBODY };
+                let (row, column) = line.output(i);
+                *place = if is_wanted { self.place(&to, panel, row, column) } else { NOBODY };
             }
             // SAFETY: all pixels of the tile have all of its taps inside the picture; the panel is
             // whole; outputs of a block and panel are one task's.
-            unsafe { tile::tile(self.isa, &Tile { pixel: (line.pixel)(start), to: &places[..n], ..*panel }) }
+            unsafe { tile::tile(self.isa, &Tile { pixel: pixel(start), to: &places[..n], ..tile }) }
             first = start + n;
         }
     }
@@ -97,6 +112,7 @@ impl Dense {
         let mut segments = Vec::with_capacity(depth.n_chunks() * rows.len() * columns.len() * inputs.parts.len());
         let mut first_row = 0;
         for (first, len) in depth.chunks() {
+            let len = len / depth.folded;
             for (ky, kx) in rows.clone().flat_map(|ky| columns.clone().map(move |kx| (ky, kx))) {
                 let mut row = first_row + (ky * shape.kernel + kx) * len;
                 let mut before = 0;

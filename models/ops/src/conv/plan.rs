@@ -48,7 +48,7 @@ impl Dense {
             let down = wanted.min(out_h);
             return Plan::InPlace { down, across: (wanted / down).min(out_w) };
         }
-        let tile = self.tile_len(self.weights.panels.width(0));
+        let tile = self.lengths(self.weights.panels.width(0), depth.stride).longest;
         let tile = tile * (14 / tile).max(1);
         let widths = (4..=12).chain([24, 48]).map(|n| (n * tile).min(out_w));
         let options = widths.flat_map(|columns| {
@@ -72,9 +72,9 @@ impl Dense {
         let Depth { products, folded, .. } = self.weights.depth;
         let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
         let has_edges = columns < self.shape.size(inputs.w);
-        let tile = self.tile_len(PANEL);
+        let tile = self.lengths(PANEL, 0).longest;
         products == Products::F32
-            && folded == 1
+            && (folded == 1 || inputs.parts.len() == 1 && self.shape.dilation == 1)
             && (self.shape.kernel == 1 || self.shape.n_out <= FEW_PANELS * PANEL)
             && inputs.parts.iter().all(|part| part.channels <= CHANNELS)
             && columns >= tile
@@ -105,8 +105,9 @@ impl Dense {
             let gathering = at_once * lay.rows * lay.pitch * (15 * depth.folded + depth.n / 8);
             let width = self.weights.panels.width(0);
             let (run, n_runs) = self.runs(rows, columns, &lay, width);
-            let n = self.tile_len(width);
-            let tail = if run.is_multiple_of(n) { 0 } else { self.n_pixels(width, run % n) };
+            let lengths = self.lengths(width, depth.stride);
+            let n = lengths.longest;
+            let tail = if run.is_multiple_of(n) { 0 } else { lengths.of(run % n, usize::MAX) };
             let pixels = run / n * n + tail;
             // What does not stay in the second cache is read from the third.
             let far = match lay.len(depth) {

@@ -21,10 +21,10 @@ const fn case(shape: ConvShape, h: usize, w: usize) -> Case {
     Case { shape, h, w }
 }
 
-/// Odd sizes around tiles of 14 pixels and panels of 32, strides, dilations, channels of several
-/// chunks, pictures smaller than their filter; few panels and many,
-/// pictures that are read in place.
-const CASES: [Case; 34] = [
+/// Odd sizes around tiles of 14 pixels (28 of few outputs) and panels of 32, strides, dilations, channels
+/// of several chunks, pictures smaller than their filter; few panels and many, pictures that are read
+/// in place.
+const CASES: [Case; 39] = [
     case(ConvShape::new(1, 1, 1), 1, 1),
     case(ConvShape::new(3, 64, 3), 9, 31),
     case(ConvShape::new(64, 3, 3), 15, 14),
@@ -56,6 +56,11 @@ const CASES: [Case; 34] = [
     case(ConvShape::new(9, 100, 3).stride(2), 12, 21),
     case(ConvShape::new(1050, 97, 2).padding(0), 3, 4),
     case(ConvShape::new(6, 5, 7).padding(3), 4, 2),
+    case(ConvShape::new(64, 16, 3), 17, 47),
+    case(ConvShape::new(16, 16, 3), 20, 61),
+    case(ConvShape::new(128, 12, 1), 1, 100),
+    case(ConvShape::new(3, 64, 3), 15, 17),
+    case(ConvShape::new(3, 20, 16).stride(16).padding(0), 32, 240),
     case(ConvShape::new(40, 40, 3).depthwise(), 7, 9),
     case(ConvShape::new(35, 35, 3).stride(2).depthwise(), 8, 5),
     case(ConvShape::new(16, 16, 5).dilated(2).depthwise(), 6, 11),

@@ -30,9 +30,16 @@ pub(super) const fn wide_rows(width: usize) -> usize {
 const MAX_ROWS: usize = 14;
 const MAX_SUMS: usize = 2 * MAX_ROWS;
 
-/// Most pixels of a tile of half a panel: the addresses of more do not stay in registers, and loading
-/// is what takes long there.
+/// Most pixels of a tile of half a panel, where loading takes as long as multiplying: the addresses of
+/// more do not stay in registers.
 const NARROW_ROWS: usize = 12;
+
+/// Pixels of tiles of half a panel whose pixels are a distance apart that is known beforehand: one
+/// address is enough.
+const EVEN_ROWS: [usize; 4] = [28, 20, 14, 7];
+
+/// Those distances, in words: of 16 to 128 channels read in place, and of three taps of 16.
+const EVEN: [usize; 4] = [16, 32, 64, 128];
 
 /// The words of a tap and chunk, and what they are multiplied with.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +59,8 @@ pub(super) struct Tile<'a> {
     /// The first pixel, and how many further on each following one is.
     pub pixel: usize,
     pub step: usize,
+    /// Words from pixel to pixel of the tile; 0 where segments differ in that.
+    pub apart: usize,
     pub products: Products,
     /// Words from the first part of a pixel to the second.
     pub part_stride: usize,
@@ -71,37 +80,44 @@ pub(super) struct Tile<'a> {
     pub then: Then<'a>,
 }
 
-/// Pixels of a whole tile.
-pub(super) fn full(isa: Isa, products: Products, width: usize) -> usize {
-    match products {
-        Products::Tiles(_) => 2 * amx::ROWS,
-        _ if width > PANEL => wide_rows(width),
-        _ if width < PANEL => tile_rows(isa).min(NARROW_ROWS),
-        _ => tile_rows(isa),
+/// How many pixels a tile can have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lengths {
+    pub longest: usize,
+    /// Falling.
+    shorter: &'static [usize],
+}
+
+impl Lengths {
+    /// Those of panels of this width; `apart` as in `Tile`.
+    pub fn new(isa: Isa, products: Products, width: usize, apart: usize) -> Lengths {
+        let of = |lengths: &'static [usize]| Lengths { longest: lengths[0], shorter: &lengths[1..] };
+        let has_room = tile_rows(isa) == MAX_ROWS;
+        match products {
+            Products::Tiles(_) if width < PANEL => of(&[2 * amx::ROWS]),
+            Products::Tiles(_) => of(&[2 * amx::ROWS, amx::ROWS]),
+            _ if width > 48 => of(const { &[wide_rows(64), WIDE_SHORTER] }),
+            _ if width > PANEL => of(const { &[wide_rows(48), WIDE_SHORTER] }),
+            Products::F32 if width < PANEL && has_room && EVEN.contains(&apart) => of(&EVEN_ROWS),
+            _ if width < PANEL && has_room => of(&[NARROW_ROWS, NARROW_ROWS / 2]),
+            _ if has_room => of(&[MAX_ROWS, 10, 7]),
+            _ => Lengths { longest: tile_rows(isa), shorter: &[] },
+        }
+    }
+
+    /// Pixels of a tile that computes at least `wanted`, or as many as one can of `most`, for which
+    /// there is a tile: the last tile of a row need not be as long as others.
+    pub fn of(&self, wanted: usize, most: usize) -> usize {
+        let short_enough = [self.longest].into_iter().chain(self.shorter.iter().copied()).filter(|n| *n <= most);
+        short_enough.reduce(|longer, n| if n >= wanted { n } else { longer }).expect("a tile that is short enough")
     }
 }
 
-/// Pixels of a tile that computes at least `wanted`, or as many as one can: the last tile of a row
-/// need not be as long as others.
-pub(super) fn n_pixels(isa: Isa, products: Products, width: usize, wanted: usize) -> usize {
-    let full = full(isa, products, width);
-    let shorter: &[usize] = match products {
-        Products::Tiles(_) if width < PANEL => &[],
-        Products::Tiles(_) => &[amx::ROWS],
-        _ if width > PANEL => &[WIDE_SHORTER],
-        _ if full == NARROW_ROWS => &[NARROW_ROWS / 2],
-        _ if full > SHORTER[0] => &SHORTER,
-        _ => &[],
-    };
-    shorter.iter().copied().filter(|n| *n >= wanted).min().unwrap_or(full)
-}
-
-/// Pixels of shorter tiles, where tiles are of 14, and of wide panels.
-const SHORTER: [usize; 2] = [10, 7];
+/// Pixels of shorter tiles of wide panels.
 const WIDE_SHORTER: usize = 3;
 
 /// # Safety
-/// `to` is as long as a tile (`n_pixels`), and the `outputs` places of y from each on are nobody
+/// `to` is as long as a tile (`Lengths`), and the `outputs` places of y from each on are nobody
 /// else's. As many pixels are there to be read, of each segment; none of them is empty. `b`
 /// holds `width` numbers for each row of all segments. `isa` is available; for tiles of AMX,
 /// `Bf16Tiles` lives, segments are multiples of 16 long, and all are one panel's rows in their order.
@@ -135,12 +151,19 @@ unsafe fn any<S: Simd>(tile: &Tile) {
             (PANEL, false) => of_rows::<S, false>(tile, c),
             (PANEL, true) => of_rows::<S, true>(tile, c),
             (48.., _) if S::TILE_ROWS < MAX_ROWS => unreachable!("panels are not made so wide"),
-            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, false, WIDE_SHORTER>(tile, c),
-            (48, _) => multiply::<S, 3, false, { wide_rows(48) }>(tile, c),
-            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, false, WIDE_SHORTER>(tile, c),
-            (64, _) => multiply::<S, 4, false, { wide_rows(64) }>(tile, c),
-            (_, false) => of_few_rows::<S, false>(tile, c),
+            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, false, WIDE_SHORTER, 0>(tile, c),
+            (48, _) => multiply::<S, 3, false, { wide_rows(48) }, 0>(tile, c),
+            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, false, WIDE_SHORTER, 0>(tile, c),
+            (64, _) => multiply::<S, 4, false, { wide_rows(64) }, 0>(tile, c),
             (_, true) => of_few_rows::<S, true>(tile, c),
+            (_, false) if S::TILE_ROWS < MAX_ROWS => of_few_rows::<S, false>(tile, c),
+            (_, false) => match tile.apart {
+                16 => of_even_rows::<S, 16>(tile, c),
+                32 => of_even_rows::<S, 32>(tile, c),
+                64 => of_even_rows::<S, 64>(tile, c),
+                128 => of_even_rows::<S, 128>(tile, c),
+                _ => of_few_rows::<S, false>(tile, c),
+            },
         }
         finish::<S>(tile, c);
     }
@@ -151,9 +174,9 @@ unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            10 if S::TILE_ROWS > 10 => multiply::<S, 2, PAIRS, 10>(tile, c),
-            7 if S::TILE_ROWS > 7 => multiply::<S, 2, PAIRS, 7>(tile, c),
-            _ => multiply::<S, 2, PAIRS, 0>(tile, c),
+            10 if S::TILE_ROWS > 10 => multiply::<S, 2, PAIRS, 10, 0>(tile, c),
+            7 if S::TILE_ROWS > 7 => multiply::<S, 2, PAIRS, 7, 0>(tile, c),
+            _ => multiply::<S, 2, PAIRS, 0, 0>(tile, c),
         }
     }
 }
@@ -164,22 +187,40 @@ unsafe fn of_few_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            NARROW_ROWS if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, NARROW_ROWS>(tile, c),
-            HALF if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, HALF>(tile, c),
-            _ => multiply::<S, 1, PAIRS, 0>(tile, c),
+            NARROW_ROWS if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, NARROW_ROWS, 0>(tile, c),
+            HALF if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, HALF, 0>(tile, c),
+            _ => multiply::<S, 1, PAIRS, 0, 0>(tile, c),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn of_even_rows<S: Simd, const APART: usize>(tile: &Tile, c: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.to.len() {
+            7 => multiply::<S, 1, false, 7, APART>(tile, c),
+            14 => multiply::<S, 1, false, 14, APART>(tile, c),
+            20 => multiply::<S, 1, false, 20, APART>(tile, c),
+            _ => multiply::<S, 1, false, 28, APART>(tile, c),
         }
     }
 }
 
 /// `N` vectors of sums for each pixel, written to c: for `ROWS` pixels, or as many as fit where it is 0.
+/// They are `APART` words apart, or wherever segments say where it is 0.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
+unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize, const APART: usize>(
+    tile: &Tile,
+    c: *mut f32,
+) {
     // SAFETY: pixels and panel are as the caller promised.
     unsafe {
         let n = if ROWS == 0 { S::TILE_ROWS } else { ROWS };
         let mut sums = [S::splat(0.0); MAX_SUMS];
         for segment in tile.segments {
-            let mut pixel = segment.from.wrapping_add(tile.pixel * segment.per_pixel);
+            let first = segment.from.wrapping_add(tile.pixel * segment.per_pixel);
+            let mut pixel = first;
             let pixels: [*const f32; MAX_ROWS] = std::array::from_fn(|_| {
                 let here = pixel;
                 pixel = pixel.wrapping_add(tile.step * segment.per_pixel);
@@ -189,7 +230,7 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize
             for k in 0..segment.depth {
                 let row: [S::V; N] = std::array::from_fn(|i| S::load(b.add(i * LANES)));
                 for r in 0..n {
-                    let x = S::splat(*pixels[r].add(k));
+                    let x = S::splat(if APART == 0 { *pixels[r].add(k) } else { *first.add(k + r * APART) });
                     for (i, row) in row.iter().enumerate() {
                         let sum = &mut sums[r * N + i];
                         *sum = if PAIRS { S::dot_bf16(x, *row, *sum) } else { S::fma(x, *row, *sum) };
@@ -209,44 +250,86 @@ unsafe fn finish<S: Simd>(tile: &Tile, sums: *const f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.after {
-            Kind::None => outputs::<S>(tile, Kind::None, sums),
-            Kind::Slope => outputs::<S>(tile, Kind::Slope, sums),
-            kind => outputs::<S>(tile, kind, sums),
+            Kind::None => of_vectors::<S>(tile, Kind::None, sums),
+            Kind::Slope => of_vectors::<S>(tile, Kind::Slope, sums),
+            kind => {
+                for first in (0..tile.outputs).step_by(LANES) {
+                    outputs::<S, 1>(tile, kind, sums, first)
+                }
+            }
         }
     }
 }
 
-/// Outputs from sums.
 #[inline(always)]
-unsafe fn outputs<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
+unsafe fn of_vectors<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.width / LANES {
+            1 => outputs::<S, 1>(tile, kind, sums, 0),
+            2 => outputs::<S, 2>(tile, kind, sums, 0),
+            3 => outputs::<S, 3>(tile, kind, sums, 0),
+            _ => outputs::<S, 4>(tile, kind, sums, 0),
+        }
+    }
+}
+
+/// `N` vectors of outputs of each pixel, as far as they exist, from number `first` on.
+#[inline(always)]
+unsafe fn outputs<S: Simd, const N: usize>(tile: &Tile, kind: Kind, sums: *const f32, first: usize) {
     // SAFETY: `width` sums of each pixel, as many of bias and slopes; `outputs` places.
     unsafe {
-        for first in (0..tile.outputs).step_by(LANES) {
-            let n = (tile.outputs - first).min(LANES);
-            let (bias, slopes) = (S::load(tile.bias.add(first)), S::load(tile.slopes.add(first)));
-            for (i, &at) in tile.to.iter().enumerate() {
-                if at == NOBODY {
-                    continue;
+        let Tile { y, outputs, .. } = *tile;
+        let put = |at: usize, n: usize, v: S::V| {
+            let to = y.at(at).cast();
+            if n >= LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
+        };
+        match tile.then {
+            _ if y.is_bf16 => each::<S, N>(tile, kind, sums, first, |at, n, v| {
+                let to = y.at(at).cast();
+                if n >= LANES { S::store_bf16(to, v) } else { store_few_bf16::<S>(to, v, n) }
+            }),
+            // Most layers: no vector is asked whether it is whole.
+            Then::Write if outputs >= first + N * LANES => {
+                each::<S, N>(tile, kind, sums, first, |at, _, v| put(at, LANES, v))
+            }
+            Then::Write => each::<S, N>(tile, kind, sums, first, put),
+            Then::Add { scale, residual } => each::<S, N>(tile, kind, sums, first, |at, n, v| {
+                let old = residual.as_ptr().add(at);
+                let old = if n >= LANES { S::load(old) } else { load_few::<S>(old, n) };
+                put(at, n, S::fma(v, S::splat(scale), old))
+            }),
+        }
+    }
+}
+
+/// Gives `put` vectors of outputs: the place of the first, how many there are from there on, and them.
+#[inline(always)]
+unsafe fn each<S: Simd, const N: usize>(
+    tile: &Tile,
+    kind: Kind,
+    sums: *const f32,
+    first: usize,
+    put: impl Fn(usize, usize, S::V),
+) {
+    // SAFETY: as `outputs`.
+    unsafe {
+        let (mut bias, mut slopes) = ([S::splat(0.0); N], [S::splat(0.0); N]);
+        for i in 0..N {
+            bias[i] = S::load(tile.bias.add(first + i * LANES));
+            slopes[i] = S::load(tile.slopes.add(first + i * LANES));
+        }
+        let n_vectors = (tile.outputs - first).div_ceil(LANES).min(N);
+        for (pixel, &at) in tile.to.iter().enumerate() {
+            if at == NOBODY {
+                continue;
+            }
+            for i in 0..N {
+                if i < n_vectors {
+                    let here = first + i * LANES;
+                    let v = S::add(S::load(sums.add(pixel * tile.width + here)), bias[i]);
+                    put(at + here, tile.outputs - here, after::<S>(kind, v, slopes[i]));
                 }
-                let to = tile.y.at(at + first);
-                let mut v = S::add(S::load(sums.add(i * tile.width + first)), bias);
-                v = after::<S>(kind, v, slopes);
-                if tile.y.is_bf16 {
-                    let to = to.cast();
-                    if n == LANES {
-                        S::store_bf16(to, v)
-                    } else {
-                        store_few_bf16::<S>(to, v, n)
-                    }
-                    continue;
-                }
-                let to = to.cast();
-                if let Then::Add { scale, residual } = tile.then {
-                    let old = residual.as_ptr().add(at + first);
-                    let old = if n == LANES { S::load(old) } else { load_few::<S>(old, n) };
-                    v = S::fma(v, S::splat(scale), old);
-                }
-                if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
             }
         }
     }
