@@ -1,5 +1,5 @@
-//! A filter for each channel: as much reading as computing, so that what counts is that every
-//! pixel is read once from memory.
+//! A filter for each channel: as much reading as computing, so that what counts is that pixels are
+//! read seldom, and from a near cache.
 
 use std::ops::Range;
 
@@ -20,6 +20,12 @@ use super::{
 
 /// Pixels whose sums are kept at a time.
 const PIXELS: usize = 8;
+
+/// Rows of outputs that are computed together.
+const ROWS: usize = 4;
+
+/// Columns of a block of so many rows, all sums of which are kept at a time.
+const COLUMNS: usize = 4;
 
 pub(super) struct Depthwise {
     shape: ConvShape,
@@ -64,42 +70,105 @@ impl Depthwise {
                 &joined
             }
         };
-        (0..self.shape.size(h)).into_par_iter().for_each(|row| {
-            let first = row * self.shape.size(w) * self.shape.n_in;
-            // SAFETY: the row is within y and this task's; `isa` is available.
-            unsafe { of_row(self.isa, self, x, (h, w), row, y.at(first).cast(), then.from(first)) }
+        let out_h = self.shape.size(h);
+        (0..out_h.div_ceil(ROWS)).into_par_iter().for_each(|band| {
+            let rows = band * ROWS..((band + 1) * ROWS).min(out_h);
+            // SAFETY: the rows are this task's; `isa` is available.
+            unsafe { of_rows(self.isa, self, x, (h, w), rows, y, then) }
         });
     }
 }
 
 per_isa! {
     /// # Safety
-    /// `to`: the outputs of the row. `isa` is available.
-    fn of_row(of: &Depthwise, x: &[f32], size: (usize, usize), row: usize, to: *mut f32, then: Then) = all;
+    /// `y` has room for all outputs, and those of `rows` are nobody else's. `isa` is available.
+    fn of_rows(of: &Depthwise, x: &[f32], size: (usize, usize), rows: Range<usize>, y: Output, then: Then) = all;
 }
 
-/// A row of the picture: pixels inside several at a time, those at the borders one by one.
+/// A few rows of the picture: pixels inside several at a time, those at the borders one by one.
 #[inline(always)]
-unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), row: usize, to: *mut f32, then: Then) {
-    let (inner, rows) = (of.shape.inner(w), of.shape.taps(row, h));
-    let end = of.shape.size(w);
+unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), rows: Range<usize>, y: Output, then: Then) {
+    let ConvShape { kernel, stride, dilation, n_in: channels, .. } = of.shape;
+    let in_blocks = (kernel, stride, dilation, rows.len()) == (3, 1, 1, ROWS)
+        && channels.is_multiple_of(LANES)
+        && S::TILE_ROWS * 2 > ROWS * COLUMNS;
+    let zeros = vec![0.0; if in_blocks { w * channels } else { 0 }];
+    let (inner, end) = (of.shape.inner(w), of.shape.size(w));
     let mut column = 0;
     while column < end {
-        let several = inner.contains(&column) && column + PIXELS <= inner.end;
-        let taps = (rows.clone(), of.shape.taps(column, w));
-        // SAFETY: these taps of all pixels are inside the picture, and the pixels in the row.
+        let left = if inner.contains(&column) { inner.end - column } else { 0 };
+        // SAFETY: these taps of all pixels are inside the picture, or zeros; the pixels are this task's.
         unsafe {
-            if several {
-                pixels::<S, PIXELS>(of, x, w, (row, column), taps, to, then);
-            } else {
-                pixels::<S, 1>(of, x, w, (row, column), taps, to, then);
+            if in_blocks && left >= COLUMNS {
+                let x: [*const f32; ROWS + 2] = std::array::from_fn(|i| {
+                    let row = (rows.start + i).checked_sub(of.shape.padding).filter(|row| *row < h);
+                    row.map_or(zeros.as_ptr(), |row| x[row * w * channels..].as_ptr())
+                });
+                block::<S>(of, x, (rows.start, column), of.shape.size(w), y, then);
+                column += COLUMNS;
+                continue;
             }
+            let several = left >= PIXELS;
+            for row in rows.clone() {
+                let taps = (of.shape.taps(row, h), of.shape.taps(column, w));
+                if several {
+                    pixels::<S, PIXELS>(of, x, w, (row, column), taps, y, then);
+                } else {
+                    pixels::<S, 1>(of, x, w, (row, column), taps, y, then);
+                }
+            }
+            column += if several { PIXELS } else { 1 };
         }
-        column += if several { PIXELS } else { 1 };
     }
 }
 
-/// `P` pixels of the row `to` from `(row, column)` on, which all have the taps `rows` x `columns`.
+/// `ROWS` x `COLUMNS` outputs of 3x3 filters from `(row, column)` of the picture, `out_w` wide, on. `x` are
+/// the rows that they see.
+#[inline(always)]
+unsafe fn block<S: Simd>(
+    of: &Depthwise,
+    x: [*const f32; ROWS + 2],
+    (row, column): (usize, usize),
+    out_w: usize,
+    y: Output,
+    then: Then,
+) {
+    let ConvShape { padding, n_in: channels, .. } = of.shape;
+    // SAFETY: as the caller promised.
+    unsafe {
+        for first in (0..channels).step_by(LANES) {
+            let mut weights = [S::splat(0.0); 9];
+            for (tap, weight) in weights.iter_mut().enumerate() {
+                *weight = S::load(of.weights.as_ptr().add(tap * channels + first));
+            }
+            let mut sums = [[S::load(of.bias.as_ptr().add(first)); COLUMNS]; ROWS];
+            for (i, x) in x.iter().enumerate() {
+                let mut seen = [S::splat(0.0); COLUMNS + 2];
+                for (j, seen) in seen.iter_mut().enumerate() {
+                    *seen = S::load(x.add((column + j - padding) * channels + first));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    if r <= i && i < r + 3 {
+                        for kx in 0..3 {
+                            for (c, sum) in sums.iter_mut().enumerate() {
+                                *sum = S::fma(seen[c + kx], weights[(i - r) * 3 + kx], *sum);
+                            }
+                        }
+                    }
+                }
+            }
+            let slopes = S::load(of.slopes.as_ptr().add(first));
+            for (r, sums) in sums.iter().enumerate() {
+                for (c, sum) in sums.iter().enumerate() {
+                    let at = ((row + r) * out_w + column + c) * channels + first;
+                    put::<S>(after::<S>(of.after, *sum, slopes), LANES, at, y, then);
+                }
+            }
+        }
+    }
+}
+
+/// `P` outputs side by side from `(row, column)` on, which all have the taps `rows` x `columns`.
 #[inline(always)]
 unsafe fn pixels<S: Simd, const P: usize>(
     of: &Depthwise,
@@ -107,10 +176,11 @@ unsafe fn pixels<S: Simd, const P: usize>(
     w: usize,
     (row, column): (usize, usize),
     (rows, columns): (Range<usize>, Range<usize>),
-    to: *mut f32,
+    y: Output,
     then: Then,
 ) {
     let ConvShape { kernel, stride, padding, dilation, n_in: channels, .. } = of.shape;
+    let out_w = of.shape.size(w);
     let padded = channels.next_multiple_of(LANES);
     // SAFETY: taps are inside the picture, and 16 channels are read where there are as many.
     unsafe {
@@ -120,22 +190,31 @@ unsafe fn pixels<S: Simd, const P: usize>(
             let mut sums = [S::load(of.bias.as_ptr().add(first)); P];
             for (ky, kx) in rows.clone().flat_map(|ky| columns.clone().map(move |kx| (ky, kx))) {
                 let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
-                let (y, x_at) = (row * stride + ky * dilation - padding, column * stride + kx * dilation - padding);
-                let from = x.as_ptr().add((y * w + x_at) * channels + first);
+                let (y_at, x_at) = (row * stride + ky * dilation - padding, column * stride + kx * dilation - padding);
+                let from = x.as_ptr().add((y_at * w + x_at) * channels + first);
                 for (p, sum) in sums.iter_mut().enumerate() {
                     *sum = S::fma(load(from.add(p * stride * channels)), weight, *sum);
                 }
             }
             let slopes = S::load(of.slopes.as_ptr().add(first));
             for (p, sum) in sums.into_iter().enumerate() {
-                let at = (column + p) * channels + first;
-                let to = to.add(at);
-                let mut v = after::<S>(of.after, sum, slopes);
-                if let Then::Add { scale, residual } = then {
-                    v = S::fma(v, S::splat(scale), load(residual.as_ptr().add(at)));
-                }
-                if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
+                let at = (row * out_w + column + p) * channels + first;
+                put::<S>(after::<S>(of.after, sum, slopes), n, at, y, then);
             }
         }
+    }
+}
+
+/// The first `n` of `v` are outputs number `at` and those that follow.
+#[inline(always)]
+unsafe fn put<S: Simd>(mut v: S::V, n: usize, at: usize, y: Output, then: Then) {
+    // SAFETY: there are so many places.
+    unsafe {
+        if let Then::Add { scale, residual } = then {
+            let old = residual.as_ptr().add(at);
+            v = S::fma(v, S::splat(scale), if n == LANES { S::load(old) } else { load_few::<S>(old, n) });
+        }
+        let to = y.at(at).cast();
+        if n == LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
     }
 }

@@ -24,7 +24,7 @@ const fn case(shape: ConvShape, h: usize, w: usize) -> Case {
 /// Odd sizes around tiles of 14 pixels (28 of few outputs) and panels of 32, strides, dilations, channels
 /// of several chunks, pictures smaller than their filter; few panels and many, pictures that are read
 /// in place.
-const CASES: [Case; 39] = [
+const CASES: [Case; 41] = [
     case(ConvShape::new(1, 1, 1), 1, 1),
     case(ConvShape::new(3, 64, 3), 9, 31),
     case(ConvShape::new(64, 3, 3), 15, 14),
@@ -62,6 +62,8 @@ const CASES: [Case; 39] = [
     case(ConvShape::new(3, 64, 3), 15, 17),
     case(ConvShape::new(3, 20, 16).stride(16).padding(0), 32, 240),
     case(ConvShape::new(40, 40, 3).depthwise(), 7, 9),
+    case(ConvShape::new(32, 32, 3).depthwise(), 14, 17),
+    case(ConvShape::new(16, 16, 3).padding(0).depthwise(), 10, 9),
     case(ConvShape::new(35, 35, 3).stride(2).depthwise(), 8, 5),
     case(ConvShape::new(16, 16, 5).dilated(2).depthwise(), 6, 11),
 ];
