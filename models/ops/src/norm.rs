@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     isa::Isa,
-    simd::{LANES, Simd, per_isa},
+    simd::{LANES, Simd, load_all, per_isa},
 };
 
 /// `(x - mean) / sqrt(variance + eps) * weight + bias`, the variance that of a whole population.
@@ -217,7 +217,7 @@ unsafe fn strip<S: Simd>(x: *const f32, columns: usize, rows: usize, y: *mut f32
     // SAFETY: the caller promises `rows` rows of 16 numbers of x, and 16 rows of as many of y.
     unsafe {
         for r in (0..rows).step_by(LANES) {
-            let square = S::transpose(std::array::from_fn(|i| S::load(x.add((r + i) * columns))));
+            let square = S::transpose(load_all::<S, LANES>(x.add(r * columns), columns));
             for (c, v) in square.into_iter().enumerate() {
                 S::store(y.add(c * y_stride + r), v);
             }

@@ -100,10 +100,10 @@ unsafe fn all<S: Simd>(kind: Kind, slopes: &[f32], values: &mut [f32]) {
     // SAFETY: whole vectors are within the slices; a rest is copied.
     unsafe {
         let whole = values.len() / LANES * LANES;
-        let slope = |i: usize| if slopes.is_empty() { S::splat(0.0) } else { S::load(slopes.as_ptr().add(i)) };
         for i in (0..whole).step_by(LANES) {
             let v = values.as_mut_ptr().add(i);
-            S::store(v, after::<S>(kind, S::load(v), slope(i)));
+            let slope = if slopes.is_empty() { S::splat(0.0) } else { S::load(slopes.as_ptr().add(i)) };
+            S::store(v, after::<S>(kind, S::load(v), slope));
         }
         let n_rest = values.len() - whole;
         if n_rest > 0 {

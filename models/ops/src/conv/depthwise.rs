@@ -9,7 +9,7 @@ use super::{
     super::{
         Isa,
         buffer::Aligned,
-        simd::{LANES, Simd, per_isa},
+        simd::{LANES, Simd, load_all, per_isa},
     },
     ConvShape, Convolution, Then,
     after::{Kind, after},
@@ -137,16 +137,10 @@ unsafe fn block<S: Simd>(
     // SAFETY: as the caller promised.
     unsafe {
         for first in (0..channels).step_by(LANES) {
-            let mut weights = [S::splat(0.0); 9];
-            for (tap, weight) in weights.iter_mut().enumerate() {
-                *weight = S::load(of.weights.as_ptr().add(tap * channels + first));
-            }
+            let weights = load_all::<S, 9>(of.weights.as_ptr().add(first), channels);
             let mut sums = [[S::load(of.bias.as_ptr().add(first)); COLUMNS]; ROWS];
             for (i, x) in x.iter().enumerate() {
-                let mut seen = [S::splat(0.0); COLUMNS + 2];
-                for (j, seen) in seen.iter_mut().enumerate() {
-                    *seen = S::load(x.add((column + j - padding) * channels + first));
-                }
+                let seen = load_all::<S, { COLUMNS + 2 }>(x.add((column - padding) * channels + first), channels);
                 for (r, sums) in sums.iter_mut().enumerate() {
                     if r <= i && i < r + 3 {
                         for kx in 0..3 {
@@ -186,14 +180,15 @@ unsafe fn pixels<S: Simd, const P: usize>(
     unsafe {
         for first in (0..channels).step_by(LANES) {
             let n = (channels - first).min(LANES);
-            let load = |from: *const f32| if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
             let mut sums = [S::load(of.bias.as_ptr().add(first)); P];
             for (ky, kx) in rows.clone().flat_map(|ky| columns.clone().map(move |kx| (ky, kx))) {
                 let weight = S::load(of.weights.as_ptr().add((ky * kernel + kx) * padded + first));
                 let (y_at, x_at) = (row * stride + ky * dilation - padding, column * stride + kx * dilation - padding);
                 let from = x.as_ptr().add((y_at * w + x_at) * channels + first);
                 for (p, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(load(from.add(p * stride * channels)), weight, *sum);
+                    let from = from.add(p * stride * channels);
+                    let v = if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
+                    *sum = S::fma(v, weight, *sum);
                 }
             }
             let slopes = S::load(of.slopes.as_ptr().add(first));

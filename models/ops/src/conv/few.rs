@@ -9,7 +9,7 @@ use super::{
     super::{
         Isa,
         buffer::Aligned,
-        simd::{LANES, Simd, per_isa},
+        simd::{LANES, Simd, load_all, per_isa},
     },
     ConvShape, Convolution, Part, Then,
     after::{Kind, after},
@@ -96,7 +96,9 @@ unsafe fn outputs<S: Simd, const N: usize>(of: &Few, inputs: &Inputs, row: usize
         unsafe {
             if inner.contains(&column) && column + PIXELS <= inner.end {
                 let sums = sums::<S, PIXELS, N>(of, inputs, (row, column), rows.clone(), columns);
-                sums.iter().enumerate().for_each(|(i, sums)| finish::<S, N>(of, sums, column + i, to, then));
+                for (i, sums) in sums.iter().enumerate() {
+                    finish::<S, N>(of, sums, column + i, to, then);
+                }
                 column += PIXELS;
             } else {
                 let sums = sums::<S, 1, N>(of, inputs, (row, column), rows.clone(), columns);
@@ -128,17 +130,25 @@ unsafe fn sums<S: Simd, const P: usize, const N: usize>(
                 let from = values.f32().as_ptr().add((y * inputs.w + x) * channels);
                 for k in (0..channels).step_by(LANES) {
                     let n = (channels - k).min(LANES);
-                    let rows: [S::V; N] = std::array::from_fn(|o| S::load(weights.add(o * kernel * kernel * n_in + k)));
+                    let rows = load_all::<S, N>(weights.add(k), kernel * kernel * n_in);
                     for (p, sums) in sums.iter_mut().enumerate() {
                         let from = from.add(p * stride * channels + k);
                         let v = if n == LANES { S::load(from) } else { load_few::<S>(from, n) };
-                        sums.iter_mut().zip(&rows).for_each(|(sum, row)| *sum = S::fma(v, *row, *sum));
+                        for (sum, row) in sums.iter_mut().zip(&rows) {
+                            *sum = S::fma(v, *row, *sum);
+                        }
                     }
                 }
                 weights = weights.add(channels);
             }
         }
-        sums.map(|sums| sums.map(|sum| S::sum(sum)))
+        let mut numbers = [[0.0; N]; P];
+        for (numbers, sums) in numbers.iter_mut().zip(sums) {
+            for (number, sum) in numbers.iter_mut().zip(sums) {
+                *number = S::sum(sum);
+            }
+        }
+        numbers
     }
 }
 

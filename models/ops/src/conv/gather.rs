@@ -325,44 +325,55 @@ unsafe fn lines<S: Simd, const PARTS: usize>(
     let to = to.as_mut_ptr();
     // SAFETY: what is read was counted, and the last place written is within `to`, as asserted.
     unsafe {
-        let put = |at: usize, v: S::V| match PARTS {
-            0 => S::store(to.add(at), v),
-            _ => {
-                let to = to.cast::<u16>().add(at);
-                S::store_bf16(to, v);
-                if PARTS == 2 {
-                    S::store_bf16(to.add(second), S::sub(v, S::to_bf16(v)));
-                }
-            }
-        };
-        let put_two = |at: usize, a: S::V, b: S::V| match PARTS {
-            0 => {
-                S::store(to.add(at), a);
-                S::store(to.add(at + LANES), b);
-            }
-            _ => {
-                let to = to.cast::<u16>().add(at);
-                S::store_two_bf16(to, a, b);
-                if PARTS == 2 {
-                    S::store_two_bf16(to.add(second), S::sub(a, S::to_bf16(a)), S::sub(b, S::to_bf16(b)));
-                }
-            }
-        };
         for (n, i) in pixels.enumerate() {
             let values = values.as_ptr().add(n * from.apart);
             let at = places.at(i);
             if n < n_whole {
                 for k in (0..len / TWO * TWO).step_by(TWO) {
-                    put_two(at + k, S::load(values.add(k)), S::load(values.add(k + LANES)));
+                    let (a, b) = (S::load(values.add(k)), S::load(values.add(k + LANES)));
+                    put_two::<S, PARTS>(to, at + k, second, a, b);
                 }
                 if !len.is_multiple_of(TWO) {
-                    put(at + len - LANES, S::load(values.add(len - LANES)));
+                    put::<S, PARTS>(to, at + len - LANES, second, S::load(values.add(len - LANES)));
                 }
             } else {
                 for k in (0..from.len).step_by(LANES) {
-                    put(at + k, load_few::<S>(values.add(k), LANES.min(from.len - k)));
+                    put::<S, PARTS>(to, at + k, second, load_few::<S>(values.add(k), LANES.min(from.len - k)));
                 }
             }
+        }
+    }
+}
+
+/// Number `at` and those that follow; the second part is `second` numbers behind the first.
+#[inline(always)]
+unsafe fn put<S: Simd, const PARTS: usize>(to: *mut f32, at: usize, second: usize, v: S::V) {
+    // SAFETY: as `lines` asserted.
+    unsafe {
+        if PARTS == 0 {
+            return S::store(to.add(at), v);
+        }
+        let to = to.cast::<u16>().add(at);
+        S::store_bf16(to, v);
+        if PARTS == 2 {
+            S::store_bf16(to.add(second), S::sub(v, S::to_bf16(v)));
+        }
+    }
+}
+
+/// The same of two vectors.
+#[inline(always)]
+unsafe fn put_two<S: Simd, const PARTS: usize>(to: *mut f32, at: usize, second: usize, a: S::V, b: S::V) {
+    // SAFETY: as `lines` asserted.
+    unsafe {
+        if PARTS == 0 {
+            S::store(to.add(at), a);
+            return S::store(to.add(at + LANES), b);
+        }
+        let to = to.cast::<u16>().add(at);
+        S::store_two_bf16(to, a, b);
+        if PARTS == 2 {
+            S::store_two_bf16(to.add(second), S::sub(a, S::to_bf16(a)), S::sub(b, S::to_bf16(b)));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use super::{
     super::{
         Isa,
-        simd::{LANES, Simd, per_isa, tile_rows},
+        simd::{LANES, Simd, load_all, per_isa, tile_rows},
     },
     Then,
     after::{Kind, after},
@@ -221,14 +221,14 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize
         for segment in tile.segments {
             let first = segment.from.wrapping_add(tile.pixel * segment.per_pixel);
             let mut pixel = first;
-            let pixels: [*const f32; MAX_ROWS] = std::array::from_fn(|_| {
-                let here = pixel;
+            let mut pixels = [pixel; MAX_ROWS];
+            for here in &mut pixels {
+                *here = pixel;
                 pixel = pixel.wrapping_add(tile.step * segment.per_pixel);
-                here
-            });
+            }
             let mut b = tile.b.add(segment.row * N * LANES);
             for k in 0..segment.depth {
-                let row: [S::V; N] = std::array::from_fn(|i| S::load(b.add(i * LANES)));
+                let row = load_all::<S, N>(b, LANES);
                 for r in 0..n {
                     let x = S::splat(if APART == 0 { *pixels[r].add(k) } else { *first.add(k + r * APART) });
                     for (i, row) in row.iter().enumerate() {
@@ -277,48 +277,23 @@ unsafe fn of_vectors<S: Simd>(tile: &Tile, kind: Kind, sums: *const f32) {
 /// `N` vectors of outputs of each pixel, as far as they exist, from number `first` on.
 #[inline(always)]
 unsafe fn outputs<S: Simd, const N: usize>(tile: &Tile, kind: Kind, sums: *const f32, first: usize) {
-    // SAFETY: `width` sums of each pixel, as many of bias and slopes; `outputs` places.
+    // SAFETY: the caller's promises.
     unsafe {
-        let Tile { y, outputs, .. } = *tile;
-        let put = |at: usize, n: usize, v: S::V| {
-            let to = y.at(at).cast();
-            if n >= LANES { S::store(to, v) } else { store_few::<S>(to, v, n) }
-        };
         match tile.then {
-            _ if y.is_bf16 => each::<S, N>(tile, kind, sums, first, |at, n, v| {
-                let to = y.at(at).cast();
-                if n >= LANES { S::store_bf16(to, v) } else { store_few_bf16::<S>(to, v, n) }
-            }),
-            // Most layers: no vector is asked whether it is whole.
-            Then::Write if outputs >= first + N * LANES => {
-                each::<S, N>(tile, kind, sums, first, |at, _, v| put(at, LANES, v))
-            }
-            Then::Write => each::<S, N>(tile, kind, sums, first, put),
-            Then::Add { scale, residual } => each::<S, N>(tile, kind, sums, first, |at, n, v| {
-                let old = residual.as_ptr().add(at);
-                let old = if n >= LANES { S::load(old) } else { load_few::<S>(old, n) };
-                put(at, n, S::fma(v, S::splat(scale), old))
-            }),
+            _ if tile.y.is_bf16 => each::<S, N, Rounded>(tile, kind, sums, first),
+            Then::Write if tile.outputs >= first + N * LANES => each::<S, N, Whole>(tile, kind, sums, first),
+            Then::Write => each::<S, N, Written>(tile, kind, sums, first),
+            Then::Add { .. } => each::<S, N, Added>(tile, kind, sums, first),
         }
     }
 }
 
-/// Gives `put` vectors of outputs: the place of the first, how many there are from there on, and them.
 #[inline(always)]
-unsafe fn each<S: Simd, const N: usize>(
-    tile: &Tile,
-    kind: Kind,
-    sums: *const f32,
-    first: usize,
-    put: impl Fn(usize, usize, S::V),
-) {
-    // SAFETY: as `outputs`.
+unsafe fn each<S: Simd, const N: usize, P: Put>(tile: &Tile, kind: Kind, sums: *const f32, first: usize) {
+    // SAFETY: `width` sums of each pixel, as many of bias and slopes; `outputs` places.
     unsafe {
-        let (mut bias, mut slopes) = ([S::splat(0.0); N], [S::splat(0.0); N]);
-        for i in 0..N {
-            bias[i] = S::load(tile.bias.add(first + i * LANES));
-            slopes[i] = S::load(tile.slopes.add(first + i * LANES));
-        }
+        let bias = load_all::<S, N>(tile.bias.add(first), LANES);
+        let slopes = load_all::<S, N>(tile.slopes.add(first), LANES);
         let n_vectors = (tile.outputs - first).div_ceil(LANES).min(N);
         for (pixel, &at) in tile.to.iter().enumerate() {
             if at == NOBODY {
@@ -328,10 +303,68 @@ unsafe fn each<S: Simd, const N: usize>(
                 if i < n_vectors {
                     let here = first + i * LANES;
                     let v = S::add(S::load(sums.add(pixel * tile.width + here)), bias[i]);
-                    put(at + here, tile.outputs - here, after::<S>(kind, v, slopes[i]));
+                    P::put::<S>(tile, at + here, tile.outputs - here, after::<S>(kind, v, slopes[i]));
                 }
             }
         }
+    }
+}
+
+/// What becomes of a vector of outputs, one type for each way, since a loop that asks for every vector is
+/// slow.
+trait Put {
+    /// `v` is the outputs of y from number `at` on, of which `n` exist.
+    ///
+    /// # Safety
+    /// They are nobody else's. As `Simd`.
+    unsafe fn put<S: Simd>(tile: &Tile, at: usize, n: usize, v: S::V);
+}
+
+/// Vectors all of which exist are written: most are.
+struct Whole;
+/// They are written.
+struct Written;
+/// They are added to a residual.
+struct Added;
+/// They are rounded to bf16.
+struct Rounded;
+
+impl Put for Whole {
+    #[inline(always)]
+    unsafe fn put<S: Simd>(tile: &Tile, at: usize, _: usize, v: S::V) {
+        // SAFETY: as promised.
+        unsafe { S::store(tile.y.at(at).cast(), v) }
+    }
+}
+
+impl Put for Written {
+    #[inline(always)]
+    unsafe fn put<S: Simd>(tile: &Tile, at: usize, n: usize, v: S::V) {
+        let to = tile.y.at(at).cast();
+        // SAFETY: as promised.
+        unsafe { if n >= LANES { S::store(to, v) } else { store_few::<S>(to, v, n) } }
+    }
+}
+
+impl Put for Added {
+    #[inline(always)]
+    unsafe fn put<S: Simd>(tile: &Tile, at: usize, n: usize, v: S::V) {
+        let Then::Add { scale, residual } = tile.then else { unreachable!("no residual") };
+        // SAFETY: the residual is as long as y.
+        unsafe {
+            let old = residual.as_ptr().add(at);
+            let old = if n >= LANES { S::load(old) } else { load_few::<S>(old, n) };
+            Written::put::<S>(tile, at, n, S::fma(v, S::splat(scale), old));
+        }
+    }
+}
+
+impl Put for Rounded {
+    #[inline(always)]
+    unsafe fn put<S: Simd>(tile: &Tile, at: usize, n: usize, v: S::V) {
+        let to = tile.y.at(at).cast();
+        // SAFETY: as promised.
+        unsafe { if n >= LANES { S::store_bf16(to, v) } else { store_few_bf16::<S>(to, v, n) } }
     }
 }
 

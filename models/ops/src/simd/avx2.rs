@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd};
+use super::{LANES, Simd, load_all};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
@@ -61,18 +61,11 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn to_bf16(v: Two) -> Two {
-        unsafe {
-            let widened = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(rounded(v)));
-            Two(widened(v.0), widened(v.1))
-        }
+        unsafe { Two(upper(rounded(v.0)), upper(rounded(v.1))) }
     }
     #[inline(always)]
     unsafe fn pair_bf16(even: Two, odd: Two) -> Two {
-        unsafe {
-            let pair =
-                |even, odd| _mm256_castsi256_ps(_mm256_or_si256(rounded(even), _mm256_slli_epi32::<16>(rounded(odd))));
-            Two(pair(even.0, odd.0), pair(even.1, odd.1))
-        }
+        unsafe { Two(pair(even.0, odd.0), pair(even.1, odd.1)) }
     }
     #[inline(always)]
     unsafe fn add(a: Two, b: Two) -> Two {
@@ -140,7 +133,7 @@ impl Simd for Avx2 {
                 Self::store(to.as_mut_ptr(), v);
             }
             let to: [[f32; LANES]; LANES] = std::array::from_fn(|i| std::array::from_fn(|j| from[j][i]));
-            std::array::from_fn(|i| Self::load(to[i].as_ptr()))
+            load_all::<Self, LANES>(to.as_ptr().cast(), LANES)
         }
     }
     #[inline(always)]
@@ -181,6 +174,20 @@ unsafe fn split(pairs: __m256i) -> (__m256, __m256) {
         let odd = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
         (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(odd))
     }
+}
+
+/// Lower halves of the lanes as the upper ones.
+#[inline(always)]
+unsafe fn upper(v: __m256i) -> __m256 {
+    // SAFETY: AVX2, as promised to the trait.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)) }
+}
+
+/// Eight pairs of bf16.
+#[inline(always)]
+unsafe fn pair(even: __m256, odd: __m256) -> __m256 {
+    // SAFETY: AVX2, as promised to the trait.
+    unsafe { _mm256_castsi256_ps(_mm256_or_si256(rounded(even), _mm256_castps_si256(upper(rounded(odd))))) }
 }
 
 /// Eight bf16 in the lower halves of the lanes.

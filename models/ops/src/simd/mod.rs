@@ -3,7 +3,8 @@
 //! A kernel is a generic `#[inline(always)] unsafe fn kernel<S: Simd>(..)`; `per_isa!` makes a
 //! function of it that takes an `Isa` and runs the copy compiled for that instruction set.
 //! (The generic body must be inlined into a function that has the target feature on:
-//! elsewhere the compiler would split the registers in parts, slowly.)
+//! elsewhere the compiler would split the registers in parts, slowly. Closures that take or
+//! return vectors are not always inlined: functions are, that say so.)
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -71,6 +72,22 @@ pub(super) trait Simd: Copy {
     unsafe fn transpose(rows: [Self::V; LANES]) -> [Self::V; LANES];
     unsafe fn sum(v: Self::V) -> f32;
     unsafe fn largest(v: Self::V) -> f32;
+}
+
+/// `N` vectors, each `apart` numbers behind the one before.
+///
+/// # Safety
+/// As `Simd`.
+#[inline(always)]
+pub(super) unsafe fn load_all<S: Simd, const N: usize>(from: *const f32, apart: usize) -> [S::V; N] {
+    // SAFETY: as promised.
+    unsafe {
+        let mut all = [S::splat(0.0); N];
+        for (i, v) in all.iter_mut().enumerate() {
+            *v = S::load(from.add(i * apart));
+        }
+        all
+    }
 }
 
 /// Makes `fn name(isa, ..)` of a generic kernel.

@@ -78,11 +78,15 @@ per_isa! { fn round_row(parts: usize, row: &[f32], steps: usize, scale: f32, to:
 unsafe fn square<S: Simd>(rows: &Rows<LANES>, first: usize, depth: usize) -> [S::V; LANES] {
     // SAFETY: existing rows are `depth` long; a short rest is copied first.
     unsafe {
-        S::transpose(std::array::from_fn(|c| match rows[c] {
-            Some(row) if first + LANES <= depth => S::load(row.as_ptr().add(first)),
-            Some(row) if first < depth => padded::<S>(&row[first..]),
-            _ => S::splat(0.0),
-        }))
+        let mut square = [S::splat(0.0); LANES];
+        for (v, row) in square.iter_mut().zip(rows) {
+            match row {
+                Some(row) if first + LANES <= depth => *v = S::load(row.as_ptr().add(first)),
+                Some(row) if first < depth => *v = padded::<S>(&row[first..]),
+                _ => {}
+            }
+        }
+        S::transpose(square)
     }
 }
 
@@ -128,7 +132,9 @@ unsafe fn transpose_pairs<S: Simd>(parts: usize, rows: &Rows<LANES>, depth: usiz
                     S::store(to.add(p * 2 * LANES).cast(), S::pair_bf16(square[2 * p], square[2 * p + 1]));
                 }
                 if part + 1 < parts {
-                    square = square.map(|v| rest::<S>(v));
+                    for v in &mut square {
+                        *v = rest::<S>(*v);
+                    }
                 }
             }
         }
