@@ -115,7 +115,7 @@ fn allocate<T>(len: usize, zeroed: bool) -> NonNull<T> {
 
 /// Results, which begin at a cache line: where they do not, as allocators promise nothing, every load
 /// and store of 16 numbers touches two lines.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lined<T> {
     values: Vec<T>,
     first: usize,
@@ -131,9 +131,22 @@ impl<T: Copy + Default> Lined<T> {
     /// # Safety
     /// `fill` writes all of them.
     pub(super) unsafe fn filled(len: usize, fill: impl FnOnce(*mut T)) -> Lined<T> {
-        let mut values: Vec<T> = Vec::with_capacity(len + LINE / size_of::<T>());
-        if size_of_val(values.spare_capacity_mut()) >= ANEW {
-            ask_for_huge_pages(values.as_mut_ptr().cast(), size_of::<T>() * values.capacity());
+        // SAFETY: as promised.
+        unsafe { Lined::default().refilled(len, fill) }
+    }
+
+    /// The same in this memory, if there is enough of it.
+    ///
+    /// # Safety
+    /// `fill` writes all of them.
+    pub(super) unsafe fn refilled(self, len: usize, fill: impl FnOnce(*mut T)) -> Lined<T> {
+        let mut values = self.values;
+        values.clear();
+        if values.capacity() < len + LINE / size_of::<T>() {
+            values = Vec::with_capacity(len + LINE / size_of::<T>());
+            if size_of_val(values.spare_capacity_mut()) >= ANEW {
+                ask_for_huge_pages(values.as_mut_ptr().cast(), size_of::<T>() * values.capacity());
+            }
         }
         let first = values.as_ptr().align_offset(LINE).min(LINE / size_of::<T>());
         values.resize(first, T::default());

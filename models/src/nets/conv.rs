@@ -5,9 +5,10 @@
 //! get turned copies.
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, WithDType};
+use half::bf16;
 use meshkiln_ops::{
     Lined,
-    conv::{Convolution, PackedConv, PackedTransposed, Part, Values},
+    conv::{Convolution, Number, PackedConv, PackedTransposed, Part, Values},
 };
 
 use super::{Compute, Vars, blocks::read, checkpoint::on_device, compute::Kernels, features};
@@ -114,8 +115,8 @@ impl Conv2d {
         match &self.kernel {
             ConvKernel::Ours(packed) if packed.rounds_inputs() => {
                 let (h, w) = self.input_size(parts)?;
-                let mut y = Lined::from(Vec::new());
-                with_values(parts, &[], &mut |parts| y = packed.apply_rounded(parts, h, w))?;
+                let mut y = Lined::<bf16>::default();
+                with_values(parts, &[], &mut |parts| y = packed.apply_in(parts, h, w, Lined::default()))?;
                 lined(y, &[self.shape.size(h), self.shape.size(w), self.shape.n_out])
             }
             _ => self.forward_cat(parts),
@@ -136,7 +137,7 @@ impl Conv2d {
     fn ours(&self, packed: &PackedConv, parts: &[&Tensor], add: Option<(&Tensor, f32)>) -> Result<Tensor> {
         let (h, w) = self.input_size(parts)?;
         let shape = [self.shape.size(h), self.shape.size(w), self.shape.n_out];
-        let mut y = Lined::from(Vec::new());
+        let mut y = Lined::default();
         match add {
             None => with_values(parts, &[], &mut |parts| y = packed.apply(parts, h, w))?,
             Some((residual, scale)) if residual.dims() == shape => read(residual, |residual| {
@@ -166,13 +167,64 @@ impl Conv2d {
     fn input_size(&self, parts: &[&Tensor]) -> Result<(usize, usize)> {
         let dims = parts.iter().map(|part| part.dims3()).collect::<Result<Vec<_>, _>>()?;
         let (h, w, _) = dims.first().copied().unwrap_or_default();
-        let n_in: usize = dims.iter().map(|(_, _, c)| c).sum();
-        let fits = dims.iter().all(|d| (d.0, d.1) == (h, w)) && n_in == self.shape.n_in;
-        if !fits || self.shape.size(h).min(self.shape.size(w)) == 0 {
-            return Err(StageError::internal(format!("{:?} was given {dims:?}", self.shape)));
-        }
+        self.output_size(&dims)?;
         Ok((h, w))
     }
+
+    /// Of inputs of these sizes, whose channels must be those of the layer.
+    fn output_size(&self, dims: &[(usize, usize, usize)]) -> Result<(usize, usize, usize)> {
+        let (h, w, _) = dims.first().copied().unwrap_or_default();
+        let n_in: usize = dims.iter().map(|(_, _, c)| c).sum();
+        let fits = dims.iter().all(|d| (d.0, d.1) == (h, w)) && n_in == self.shape.n_in;
+        let out = (self.shape.size(h), self.shape.size(w), self.shape.n_out);
+        if !fits || out.0.min(out.1) == 0 {
+            return Err(StageError::internal(format!("{:?} was given {dims:?}", self.shape)));
+        }
+        Ok(out)
+    }
+}
+
+/// `layers` one after the other, each seeing only the results of the one before; [h, w, n_in] to
+/// [h', w', n_out]. What passes between them, bf16 where all of them would round it to that, is in
+/// two pieces of memory. `each` hears of the results of every layer.
+pub fn forward_row(layers: &[Conv2d], x: &Tensor, each: Each) -> Result<Tensor> {
+    let packed = layers.iter().map(|layer| match &layer.kernel {
+        ConvKernel::Ours(packed) => Some((layer, packed.as_ref())),
+        ConvKernel::Candle { .. } => None,
+    });
+    match packed.collect::<Option<Vec<_>>>() {
+        Some(layers) if layers.iter().all(|(_, packed)| packed.rounds_inputs()) => row::<bf16>(&layers, x, each),
+        Some(layers) => row::<f32>(&layers, x, each),
+        None => {
+            let mut y = x.clone();
+            for (i, layer) in layers.iter().enumerate() {
+                y = layer.forward(&y)?;
+                each(i, &|| Ok(y.clone()))?;
+            }
+            Ok(y)
+        }
+    }
+}
+
+/// The number of a layer, and its results where they are asked for.
+pub type Each<'a> = &'a dyn Fn(usize, &dyn Fn() -> Result<Tensor>) -> Result<()>;
+
+fn row<T: Number + WithDType>(layers: &[(&Conv2d, &PackedConv)], x: &Tensor, each: Each) -> Result<Tensor> {
+    let (mut y, mut free) = (Lined::<T>::default(), Lined::<T>::default());
+    let mut size = x.dims3()?;
+    for (i, (layer, packed)) in layers.iter().enumerate() {
+        let (h, w, channels) = size;
+        let next = layer.output_size(&[size])?;
+        let mut apply = |parts: &[Part]| free = packed.apply_in(parts, h, w, std::mem::take(&mut free));
+        match i {
+            0 => with_values(&[x], &[], &mut apply)?,
+            _ => apply(&[Part::new(&y, channels)]),
+        }
+        std::mem::swap(&mut y, &mut free);
+        size = next;
+        each(i, &|| Ok(Tensor::from_slice(&y, size, &Device::Cpu)?))?;
+    }
+    lined(y, &[size.0, size.1, size.2])
 }
 
 /// Gives `work` the numbers of tensors on the CPU, f32 or bf16.
@@ -249,7 +301,7 @@ impl ConvTranspose2d {
         }
         match &self.kernel {
             TransposeKernel::Ours(packed) => {
-                let mut y = Lined::from(Vec::new());
+                let mut y = Lined::default();
                 with_values(&[x], &[], &mut |parts| y = packed.apply(&parts[0], h, w))?;
                 lined(y, &[out_h, out_w, n_out])
             }

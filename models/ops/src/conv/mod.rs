@@ -38,9 +38,7 @@ mod weights;
 pub use after::After;
 pub use shape::ConvShape;
 pub use transposed::{PackedTransposed, TransposedShape};
-pub use values::{Part, Values};
-
-use half::bf16;
+pub use values::{Number, Part, Values};
 
 use self::{
     dense::{Dense, Target},
@@ -144,16 +142,17 @@ impl PackedConv {
         self.to_f32(parts, h, w, Then::Write)
     }
 
-    /// `apply`, rounded to bf16.
+    /// `apply`, or rounded to bf16, in the memory of `old`, if that is enough: large results are
+    /// otherwise in memory that is new to the system, which takes time.
     ///
     /// # Panics
     /// As `apply`.
-    pub fn apply_rounded(&self, parts: &[Part], h: usize, w: usize) -> Lined<bf16> {
-        if !matches!(self.kind, Kind::Dense(_)) {
-            return values::rounded(&self.apply(parts, h, w)).into();
+    pub fn apply_in<T: Number>(&self, parts: &[Part], h: usize, w: usize, old: Lined<T>) -> Lined<T> {
+        if T::IS_BF16 && !matches!(self.kind, Kind::Dense(_)) {
+            return values::nearest(&self.apply(parts, h, w)).into();
         }
         // SAFETY: all outputs are written.
-        unsafe { Lined::filled(self.len(h, w), |y| self.run(parts, h, w, Output::bf16(y), Then::Write)) }
+        unsafe { old.refilled(self.len(h, w), |y| self.run(parts, h, w, Output::new(y), Then::Write)) }
     }
 
     /// `residual + scale * apply(parts)`: the end of a residual branch.
@@ -167,7 +166,7 @@ impl PackedConv {
 
     fn to_f32(&self, parts: &[Part], h: usize, w: usize, then: Then) -> Lined<f32> {
         // SAFETY: all outputs are written.
-        unsafe { Lined::filled(self.len(h, w), |y| self.run(parts, h, w, Output::f32(y), then)) }
+        unsafe { Lined::filled(self.len(h, w), |y| self.run(parts, h, w, Output::new(y), then)) }
     }
 
     /// Outputs of a picture.

@@ -4,10 +4,10 @@ use fastrand::Rng;
 
 use super::{
     super::{
-        Isa, Precision, bf16, reference,
+        Isa, Lined, Precision, bf16, reference,
         testing::{assert_close, numbers},
     },
-    After, ConvShape, Convolution, PackedConv, PackedTransposed, Part, TransposedShape, Values,
+    After, ConvShape, Convolution, PackedConv, PackedTransposed, Part, TransposedShape,
     few::FEW,
 };
 
@@ -154,9 +154,11 @@ fn results_are_added_to_a_residual() {
     check(&|_| After::None, Precision::Bf16, 1, Some(1.0));
 }
 
-/// What is bf16 already is not rounded again, and what comes out is the nearest bf16 of what would.
+/// What is bf16 already is not rounded again, and what comes out is the nearest bf16 of what would,
+/// in the memory of an earlier result too.
 #[test]
 fn inputs_and_outputs_may_be_bf16() {
+    let mut old = Lined::<half::bf16>::default();
     for (seed, Case { shape, h, w }) in CASES.iter().enumerate() {
         let mut rng = Rng::with_seed(seed as u64);
         let weight = numbers(&mut rng, shape.weight_shape().iter().product(), 0.3);
@@ -167,13 +169,14 @@ fn inputs_and_outputs_may_be_bf16() {
         for isa in Isa::available() {
             for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
                 let packed = PackedConv::for_isa(&layer, precision, isa);
-                let halves = Part { values: Values::Bf16(&x), channels: shape.n_in };
+                let halves = Part::new(&x, shape.n_in);
                 let want = packed.apply(&[Part::new(&wide, shape.n_in)], *h, *w);
                 let label = format!("{isa:?} {precision:?} {shape:?}");
                 // Whether they are read in place or not, sums have one order.
                 assert!(*packed.apply(&[halves], *h, *w) == *want, "{label}");
                 let rounded: Vec<half::bf16> = want.iter().map(|v| half::bf16::from_f32(*v)).collect();
-                assert!(*packed.apply_rounded(&[halves], *h, *w) == *rounded, "{label}");
+                old = packed.apply_in(&[halves], *h, *w, old);
+                assert!(*old == *rounded, "{label}");
             }
         }
     }

@@ -131,7 +131,7 @@ impl PackedTransposed {
         let wide = if self.kinds.rounds_inputs() { None } else { values::widened(part) };
         let part = Part { values: wide.as_deref().map_or(part.values, Values::F32), ..*part };
         let run = |y: *mut f32| {
-            let target = Target { y: Output::f32(y), h: out_h, w: out_w, then: Then::Write };
+            let target = Target { y: Output::new(y), h: out_h, w: out_w, then: Then::Write };
             self.kinds.apply(&Inputs { parts: &[part], h, w }, target);
         };
         // SAFETY: all outputs are written: each is one kind of an input.

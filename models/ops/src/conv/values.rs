@@ -11,8 +11,8 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub fn new(values: &'a [f32], channels: usize) -> Part<'a> {
-        Part { values: Values::F32(values), channels }
+    pub fn new<T: Number>(values: &'a [T], channels: usize) -> Part<'a> {
+        Part { values: T::values(values), channels }
     }
 }
 
@@ -62,9 +62,41 @@ pub(super) fn widened(part: &Part) -> Option<Vec<f32>> {
     }
 }
 
-/// All as bf16, the nearest.
-pub(super) fn rounded(values: &[f32]) -> Vec<bf16> {
-    values.par_iter().with_min_len(1 << 12).map(|v| bf16::from_f32(*v)).collect()
+/// What inputs and outputs are: f32 or bf16.
+pub trait Number: Copy + Default + Send + Sync {
+    const IS_BF16: bool;
+
+    fn values(of: &[Self]) -> Values<'_>;
+
+    fn nearest(v: f32) -> Self;
+}
+
+impl Number for f32 {
+    const IS_BF16: bool = false;
+
+    fn values(of: &[f32]) -> Values<'_> {
+        Values::F32(of)
+    }
+
+    fn nearest(v: f32) -> f32 {
+        v
+    }
+}
+
+impl Number for bf16 {
+    const IS_BF16: bool = true;
+
+    fn values(of: &[bf16]) -> Values<'_> {
+        Values::Bf16(of)
+    }
+
+    fn nearest(v: f32) -> bf16 {
+        bf16::from_f32(v)
+    }
+}
+
+pub(super) fn nearest<T: Number>(values: &[f32]) -> Vec<T> {
+    values.par_iter().with_min_len(1 << 12).map(|v| T::nearest(*v)).collect()
 }
 
 /// Outputs, which several threads write, each to places of its own: f32, or bf16.
@@ -80,12 +112,8 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 impl Output {
-    pub fn f32(start: *mut f32) -> Output {
-        Output { start: start.cast(), is_bf16: false }
-    }
-
-    pub fn bf16(start: *mut bf16) -> Output {
-        Output { start: start.cast(), is_bf16: true }
+    pub fn new<T: Number>(start: *mut T) -> Output {
+        Output { start: start.cast(), is_bf16: T::IS_BF16 }
     }
 
     /// Where number `i` goes.

@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use super::{Result, published};
 use crate::nets::{
     Vars, Watch,
-    conv::{After, Conv2d, ConvShape},
+    conv::{After, Conv2d, ConvShape, forward_row},
     features,
 };
 
@@ -65,12 +65,12 @@ impl Srvgg {
     pub fn forward(&self, x: &Tensor, watch: &Watch) -> Result<Tensor> {
         let total = self.body.len() as u32 + 1;
         (watch.step)(0, total)?;
-        let mut y = x.clone();
-        for (i, layer) in self.body.iter().enumerate() {
-            y = layer.forward_rounded(&[&y])?;
-            watch.tap(&format!("body.{}", 2 * i + 1), &y);
-            (watch.step)(i as u32 + 1, total)?;
-        }
+        let y = forward_row(&self.body, x, &|i, y| {
+            if watch.tap.is_some() {
+                watch.tap(&format!("body.{}", 2 * i + 1), &y()?);
+            }
+            (watch.step)(i as u32 + 1, total)
+        })?;
         let y = features::depth_to_space(&self.last.forward(&y)?, self.config.scale)?;
         let (h, w, _) = y.dims3()?;
         let y = features::add(&y, &features::resize_nearest(x, h, w)?)?;
