@@ -2,7 +2,7 @@
 
 use super::super::{
     buffer::Shared,
-    simd::{LANES, Simd, math, per_isa},
+    simd::{LANES, Simd, load_all, math, per_isa},
     tile::{STEP, STEP_LEN},
 };
 
@@ -79,8 +79,9 @@ unsafe fn one_part<S: Simd>(running: Running, tiles: *mut u16) {
             let (scores, largest) = prepare::<S>(&running, row);
             let mut total = [S::splat(0.0); 2];
             for i in (0..running.len).step_by(STEP) {
-                let numerator = |at: usize| math::exp2_rough::<S>(S::sub(S::load(scores.add(at)), largest));
-                let (n0, n1) = (numerator(i), numerator(i + LANES));
+                let [v0, v1] = load_all::<S, 2>(scores.add(i), LANES);
+                let n0 = math::exp2_rough::<S>(S::sub(v0, largest));
+                let n1 = math::exp2_rough::<S>(S::sub(v1, largest));
                 total = [S::add(total[0], n0), S::add(total[1], n1)];
                 S::store_two_bf16(tiles.add(i / STEP * STEP_LEN + row * STEP), n0, n1);
             }
@@ -97,8 +98,8 @@ unsafe fn two_parts<S: Simd>(running: Running, tiles: *mut u16) {
             let (scores, largest) = prepare::<S>(&running, row);
             let mut total = [S::splat(0.0); 2];
             for i in (0..running.len).step_by(STEP) {
-                let numerator = |at: usize| math::exp2::<S>(S::sub(S::load(scores.add(at)), largest));
-                let (n0, n1) = (numerator(i), numerator(i + LANES));
+                let [v0, v1] = load_all::<S, 2>(scores.add(i), LANES);
+                let (n0, n1) = (math::exp2::<S>(S::sub(v0, largest)), math::exp2::<S>(S::sub(v1, largest)));
                 total = [S::add(total[0], n0), S::add(total[1], n1)];
                 let to = tiles.add(i / STEP * 2 * STEP_LEN + row * STEP);
                 S::store_two_bf16(to, n0, n1);

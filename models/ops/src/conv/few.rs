@@ -9,12 +9,11 @@ use super::{
     super::{
         Isa,
         buffer::Aligned,
-        simd::{LANES, Simd, load_all, per_isa},
+        simd::{LANES, Simd, load_all, load_few, per_isa, store_few},
     },
     ConvShape, Convolution, Part, Then,
     after::{Kind, after},
     gather::Inputs,
-    tile::{load_few, store_few},
     values::Output,
 };
 

@@ -9,10 +9,9 @@ use super::{
         bf16::{Parts, part},
         buffer::as_bf16,
         isa::Isa,
-        simd::{LANES, Simd, per_isa},
+        simd::{LANES, Simd, load_few, per_isa},
     },
     ConvShape, Part, Values,
-    tile::load_few,
     weights::{Depth, Products},
 };
 

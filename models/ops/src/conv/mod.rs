@@ -9,6 +9,7 @@
 //! | gather.rs | a piece of the picture, bordered by zeros, as tiles want it |
 //! | tile.rs | the inner loop: a few pixels times 32 outputs, sums in registers |
 //! | amx.rs | the same by matrix tiles |
+//! | finish.rs | from sums to outputs |
 //! | plan.rs | how a picture is cut |
 //! | dense.rs | the pieces of a picture, each by one thread |
 //! | in_place.rs | the same without gathering |
@@ -26,6 +27,7 @@ mod amx;
 mod dense;
 mod depthwise;
 mod few;
+mod finish;
 mod gather;
 mod in_place;
 mod plan;

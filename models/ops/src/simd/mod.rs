@@ -90,6 +90,34 @@ pub(super) unsafe fn load_all<S: Simd, const N: usize>(from: *const f32, apart: 
     }
 }
 
+/// `n` numbers, then zeros.
+///
+/// # Safety
+/// `n` <= 16 numbers can be read.
+#[inline(always)]
+pub(super) unsafe fn load_few<S: Simd>(from: *const f32, n: usize) -> S::V {
+    let mut all = [0.0; LANES];
+    // SAFETY: as promised.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n);
+        S::load(all.as_ptr())
+    }
+}
+
+/// The first `n` numbers.
+///
+/// # Safety
+/// `n` <= 16 numbers can be written.
+#[inline(always)]
+pub(super) unsafe fn store_few<S: Simd>(to: *mut f32, v: S::V, n: usize) {
+    let mut all = [0.0; LANES];
+    // SAFETY: as promised.
+    unsafe {
+        S::store(all.as_mut_ptr(), v);
+        std::ptr::copy_nonoverlapping(all.as_ptr(), to, n);
+    }
+}
+
 /// Makes `fn name(isa, ..)` of a generic kernel.
 macro_rules! per_isa {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $kernel:ident;) => {

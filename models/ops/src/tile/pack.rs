@@ -7,7 +7,7 @@ use super::{
     super::{
         bf16::Parts,
         isa::Isa,
-        simd::{LANES, Simd, per_isa},
+        simd::{LANES, Simd, load_few, per_isa},
     },
     PANEL, STEP, STEP_LEN,
 };
@@ -75,29 +75,23 @@ per_isa! { fn round_row(parts: usize, row: &[f32], steps: usize, scale: f32, to:
 
 /// 16 depths of 16 columns.
 #[inline(always)]
-unsafe fn square<S: Simd>(rows: &Rows<LANES>, first: usize, depth: usize) -> [S::V; LANES] {
-    // SAFETY: existing rows are `depth` long; a short rest is copied first.
+unsafe fn square<S: Simd>(rows: &Rows<LANES>, first: usize) -> [S::V; LANES] {
+    // SAFETY: no memory but that of rows is touched.
     unsafe {
         let mut square = [S::splat(0.0); LANES];
         for (v, row) in square.iter_mut().zip(rows) {
-            match row {
-                Some(row) if first + LANES <= depth => *v = S::load(row.as_ptr().add(first)),
-                Some(row) if first < depth => *v = padded::<S>(&row[first..]),
-                _ => {}
-            }
+            *v = sixteen::<S>(row.unwrap_or_default(), first);
         }
         S::transpose(square)
     }
 }
 
-/// Up to 16 numbers, then zeros.
+/// 16 numbers from `first` on, zeros where there are none.
 #[inline(always)]
-unsafe fn padded<S: Simd>(numbers: &[f32]) -> S::V {
-    let mut all = [0.0; LANES];
-    let n = numbers.len().min(LANES);
-    all[..n].copy_from_slice(&numbers[..n]);
-    // SAFETY: 16 numbers.
-    unsafe { S::load(all.as_ptr()) }
+unsafe fn sixteen<S: Simd>(row: &[f32], first: usize) -> S::V {
+    let row = row.get(first..).unwrap_or_default();
+    // SAFETY: as many as there are.
+    unsafe { if row.len() >= LANES { S::load(row.as_ptr()) } else { load_few::<S>(row.as_ptr(), row.len()) } }
 }
 
 #[inline(always)]
@@ -105,7 +99,7 @@ unsafe fn transpose_columns<S: Simd>(rows: &Rows<LANES>, depth: usize, to: *mut 
     // SAFETY: the caller promises `depth` places of 16, 32 apart.
     unsafe {
         for first in (0..depth).step_by(LANES) {
-            let square = square::<S>(rows, first, depth);
+            let square = square::<S>(rows, first);
             for (k, v) in square.into_iter().enumerate().take(depth - first) {
                 S::store(to.add((first + k) * PANEL), v);
             }
@@ -125,7 +119,7 @@ unsafe fn transpose_pairs<S: Simd>(parts: usize, rows: &Rows<LANES>, depth: usiz
     // SAFETY: the caller promises half of each part of a step for every 32 of `depth`.
     unsafe {
         for (i, first) in (0..depth.next_multiple_of(STEP)).step_by(LANES).enumerate() {
-            let mut square = square::<S>(rows, first, depth);
+            let mut square = square::<S>(rows, first);
             for part in 0..parts {
                 let to = to.add((i / 2 * parts + part) * STEP_LEN + i % 2 * (STEP_LEN / 4));
                 for p in 0..LANES / 2 {
@@ -146,13 +140,9 @@ unsafe fn interleave<S: Simd>(parts: usize, rows: &Rows<STEP>, to: *mut u16) {
     // SAFETY: the caller promises a whole step of all parts.
     unsafe {
         for half in 0..2 {
-            let sixteen = |row: Option<&[f32]>| match row {
-                Some(row) if row.len() >= (half + 1) * LANES => S::load(row.as_ptr().add(half * LANES)),
-                Some(row) if row.len() > half * LANES => padded::<S>(&row[half * LANES..]),
-                _ => S::splat(0.0),
-            };
             for p in 0..STEP / 2 {
-                let (mut even, mut odd) = (sixteen(rows[2 * p]), sixteen(rows[2 * p + 1]));
+                let (even, odd) = (rows[2 * p].unwrap_or_default(), rows[2 * p + 1].unwrap_or_default());
+                let (mut even, mut odd) = (sixteen::<S>(even, half * LANES), sixteen::<S>(odd, half * LANES));
                 for part in 0..parts {
                     let to = to.add(part * STEP_LEN + half * STEP_LEN / 2 + p * 2 * LANES);
                     S::store(to.cast(), S::pair_bf16(even, odd));
@@ -168,16 +158,9 @@ unsafe fn round<S: Simd>(parts: usize, row: &[f32], steps: usize, scale: f32, to
     // SAFETY: the caller promises 32 places for every part of a step, `STEP_LEN` apart.
     unsafe {
         let scale = S::splat(scale);
-        let sixteen = |first: usize| {
-            let v = if first + LANES <= row.len() {
-                S::load(row.as_ptr().add(first))
-            } else {
-                padded::<S>(row.get(first..).unwrap_or_default())
-            };
-            S::mul(v, scale)
-        };
         for s in 0..steps {
-            let (mut v0, mut v1) = (sixteen(s * STEP), sixteen(s * STEP + LANES));
+            let mut v0 = S::mul(sixteen::<S>(row, s * STEP), scale);
+            let mut v1 = S::mul(sixteen::<S>(row, s * STEP + LANES), scale);
             for part in 0..parts {
                 S::store_two_bf16(to.add((s * parts + part) * STEP_LEN), v0, v1);
                 (v0, v1) = (rest::<S>(v0), rest::<S>(v1));
