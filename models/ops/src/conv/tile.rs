@@ -31,6 +31,9 @@ pub(super) const fn wide_rows(width: usize) -> usize {
 const MAX_ROWS: usize = 14;
 const MAX_SUMS: usize = 2 * MAX_ROWS;
 
+/// Pixels where panels are summed by halves.
+const HALF_ROWS: usize = 5;
+
 /// Most pixels of a tile of half a panel, where loading takes as long as multiplying: the addresses of
 /// more do not stay in registers.
 const NARROW_ROWS: usize = 12;
@@ -102,6 +105,7 @@ impl Lengths {
             Products::F32 if width < PANEL && has_room && EVEN.contains(&apart) => of(&EVEN_ROWS),
             _ if width < PANEL && has_room => of(&[NARROW_ROWS, NARROW_ROWS / 2]),
             _ if has_room => of(&[MAX_ROWS, 10, 7]),
+            _ if isa == Isa::Avx2 => of(&[HALF_ROWS, HALF_SHORTER]),
             _ => Lengths { longest: tile_rows(isa), shorter: &[] },
         }
     }
@@ -114,8 +118,9 @@ impl Lengths {
     }
 }
 
-/// Pixels of shorter tiles of wide panels.
+/// Pixels of shorter tiles of wide panels, and of those that are summed half a panel at a time.
 const WIDE_SHORTER: usize = 3;
+const HALF_SHORTER: usize = 3;
 
 /// # Safety
 /// `to` is as long as a tile (`Lengths`), and the `outputs` places of y from each on are nobody
@@ -152,10 +157,10 @@ unsafe fn any<S: Simd>(tile: &Tile) {
             (PANEL, false) => of_rows::<S, false>(tile, c),
             (PANEL, true) => of_rows::<S, true>(tile, c),
             (48.., _) if S::TILE_ROWS < MAX_ROWS => unreachable!("panels are not made so wide"),
-            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, false, WIDE_SHORTER, 0>(tile, c),
-            (48, _) => multiply::<S, 3, false, { wide_rows(48) }, 0>(tile, c),
-            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, false, WIDE_SHORTER, 0>(tile, c),
-            (64, _) => multiply::<S, 4, false, { wide_rows(64) }, 0>(tile, c),
+            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, 3, false, WIDE_SHORTER, 0>(tile, c, 0),
+            (48, _) => multiply::<S, 3, 3, false, { wide_rows(48) }, 0>(tile, c, 0),
+            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, 4, false, WIDE_SHORTER, 0>(tile, c, 0),
+            (64, _) => multiply::<S, 4, 4, false, { wide_rows(64) }, 0>(tile, c, 0),
             (_, true) => of_few_rows::<S, true>(tile, c),
             (_, false) if S::TILE_ROWS < MAX_ROWS => of_few_rows::<S, false>(tile, c),
             (_, false) => match tile.apart {
@@ -175,10 +180,22 @@ unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            10 if S::TILE_ROWS > 10 => multiply::<S, 2, PAIRS, 10, 0>(tile, c),
-            7 if S::TILE_ROWS > 7 => multiply::<S, 2, PAIRS, 7, 0>(tile, c),
-            _ => multiply::<S, 2, PAIRS, 0, 0>(tile, c),
+            10 if S::TILE_ROWS > 10 => multiply::<S, 2, 2, PAIRS, 10, 0>(tile, c, 0),
+            7 if S::TILE_ROWS > 7 => multiply::<S, 2, 2, PAIRS, 7, 0>(tile, c, 0),
+            HALF_SHORTER if S::TILE_VECTORS == 1 => by_halves::<S, PAIRS, HALF_SHORTER>(tile, c),
+            _ if S::TILE_VECTORS == 1 => by_halves::<S, PAIRS, 0>(tile, c),
+            _ => multiply::<S, 2, 2, PAIRS, 0, 0>(tile, c, 0),
         }
+    }
+}
+
+/// One half of a panel after the other.
+#[inline(always)]
+unsafe fn by_halves<S: Simd, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        multiply::<S, 1, 2, PAIRS, ROWS, 0>(tile, c, 0);
+        multiply::<S, 1, 2, PAIRS, ROWS, 0>(tile, c, LANES);
     }
 }
 
@@ -188,9 +205,10 @@ unsafe fn of_few_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            NARROW_ROWS if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, NARROW_ROWS, 0>(tile, c),
-            HALF if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, PAIRS, HALF, 0>(tile, c),
-            _ => multiply::<S, 1, PAIRS, 0, 0>(tile, c),
+            NARROW_ROWS if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, 1, PAIRS, NARROW_ROWS, 0>(tile, c, 0),
+            HALF if S::TILE_ROWS > NARROW_ROWS => multiply::<S, 1, 1, PAIRS, HALF, 0>(tile, c, 0),
+            HALF_SHORTER if S::TILE_VECTORS == 1 => multiply::<S, 1, 1, PAIRS, HALF_SHORTER, 0>(tile, c, 0),
+            _ => multiply::<S, 1, 1, PAIRS, 0, 0>(tile, c, 0),
         }
     }
 }
@@ -200,20 +218,29 @@ unsafe fn of_even_rows<S: Simd, const APART: usize>(tile: &Tile, c: *mut f32) {
     // SAFETY: the caller's promises.
     unsafe {
         match tile.to.len() {
-            7 => multiply::<S, 1, false, 7, APART>(tile, c),
-            14 => multiply::<S, 1, false, 14, APART>(tile, c),
-            20 => multiply::<S, 1, false, 20, APART>(tile, c),
-            _ => multiply::<S, 1, false, 28, APART>(tile, c),
+            7 => multiply::<S, 1, 1, false, 7, APART>(tile, c, 0),
+            14 => multiply::<S, 1, 1, false, 14, APART>(tile, c, 0),
+            20 => multiply::<S, 1, 1, false, 20, APART>(tile, c, 0),
+            _ => multiply::<S, 1, 1, false, 28, APART>(tile, c, 0),
         }
     }
 }
 
-/// `N` vectors of sums for each pixel, written to c: for `ROWS` pixels, or as many as fit where it is 0.
-/// They are `APART` words apart, or wherever segments say where it is 0.
+/// `N` vectors of sums for each pixel, of the `WIDTH` of the panel those from output `output` on, written
+/// to c: for `ROWS` pixels, or as many as fit where it is 0. They are `APART` words apart, or wherever
+/// segments say where it is 0.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize, const APART: usize>(
+unsafe fn multiply<
+    S: Simd,
+    const N: usize,
+    const WIDTH: usize,
+    const PAIRS: bool,
+    const ROWS: usize,
+    const APART: usize,
+>(
     tile: &Tile,
     c: *mut f32,
+    output: usize,
 ) {
     // SAFETY: pixels and panel are as the caller promised.
     unsafe {
@@ -227,7 +254,7 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize
                 *here = pixel;
                 pixel = pixel.wrapping_add(tile.step * segment.per_pixel);
             }
-            let mut b = tile.b.add(segment.row * N * LANES);
+            let mut b = tile.b.add(segment.row * WIDTH * LANES + output);
             for k in 0..segment.depth {
                 let row = load_all::<S, N>(b, LANES);
                 for r in 0..n {
@@ -237,11 +264,13 @@ unsafe fn multiply<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize
                         *sum = if PAIRS { S::dot_bf16(x, *row, *sum) } else { S::fma(x, *row, *sum) };
                     }
                 }
-                b = b.add(N * LANES);
+                b = b.add(WIDTH * LANES);
             }
         }
-        for (i, sum) in sums.iter().enumerate().take(n * N) {
-            S::store(c.add(i * LANES), *sum);
+        for r in 0..n {
+            for i in 0..N {
+                S::store(c.add((r * WIDTH + i) * LANES + output), sums[r * N + i]);
+            }
         }
     }
 }

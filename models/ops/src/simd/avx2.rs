@@ -25,8 +25,11 @@ unsafe fn dot_bf16(a: __m256, b: __m256, c: __m256) -> __m256 {
 // SAFETY of every block: the trait's caller promises AVX2, FMA and valid pointers.
 impl Simd for Avx2 {
     type V = Two;
-    /// 12 sums, one vector of weights, three of inputs: all 16 registers.
-    const TILE_ROWS: usize = 3;
+    /// Ten registers of sums, two of weights, one of inputs, and what the compiler reads ahead, of 16.
+    /// Half of the columns at a time reads inputs twice; all of them would leave room for three rows,
+    /// which read weights as often.
+    const TILE_ROWS: usize = 5;
+    const TILE_VECTORS: usize = 1;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Two {

@@ -25,8 +25,10 @@ pub(super) const LANES: usize = 16;
 /// valid for 16 numbers (those of pairs and of two vectors: for 32).
 pub(super) trait Simd: Copy {
     type V: Copy;
-    /// Rows of a tile of 32 columns whose sums fit in registers.
+    /// Rows of a tile of 32 columns, and how many vectors of each row are summed at a time, so that
+    /// sums fit in registers.
     const TILE_ROWS: usize;
+    const TILE_VECTORS: usize = 2;
 
     unsafe fn splat(value: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;

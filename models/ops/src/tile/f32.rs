@@ -1,7 +1,7 @@
 //! Tiles with f32 sums and f32 rows: the sums stay in registers over the whole depth.
 
 use super::{
-    super::simd::{LANES, Simd, per_isa},
+    super::simd::{LANES, Simd, load_all, per_isa},
     PANEL, SHORT_STRIDE, STEP, STEP_LEN, STRIDE,
 };
 
@@ -60,57 +60,101 @@ unsafe fn multiply<S: Simd, const A_STRIDE: usize>(
     c_stride: usize,
     accumulate: bool,
 ) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if S::TILE_VECTORS == 2 {
+            columns::<S, A_STRIDE, 2>(depth, a, b, c, c_stride, accumulate);
+        } else {
+            columns::<S, A_STRIDE, 1>(depth, a, b, c, c_stride, accumulate);
+            columns::<S, A_STRIDE, 1>(depth, a, b.add(LANES), c.add(LANES), c_stride, accumulate);
+        }
+    }
+}
+
+/// `N` vectors of each row.
+#[inline(always)]
+unsafe fn columns<S: Simd, const A_STRIDE: usize, const N: usize>(
+    depth: usize,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+) {
     // SAFETY: row r of a and c, and row k of b, are within what the caller promised.
     unsafe {
-        let mut sums = begin::<S>(c, c_stride, accumulate);
+        let mut sums = begin::<S, N>(c, c_stride, accumulate);
         for k in 0..depth {
-            let row = b.add(k * PANEL);
-            step::<S, A_STRIDE>(a.add(k), S::load(row), S::load(row.add(LANES)), &mut sums);
+            step::<S, A_STRIDE, N>(a.add(k), load_all::<S, N>(b.add(k * PANEL), LANES), &mut sums);
         }
-        finish::<S>(c, c_stride, &sums);
+        finish::<S, N>(c, c_stride, &sums);
     }
 }
 
 #[inline(always)]
 unsafe fn widened<S: Simd>(depth: usize, a: *const f32, b: *const u16, c: *mut f32, c_stride: usize, accumulate: bool) {
-    // SAFETY: as in `multiply`; a step of b is two halves of 16 pairs.
+    // SAFETY: as in `multiply`; the other half of a step of b is behind the first.
     unsafe {
-        let mut sums = begin::<S>(c, c_stride, accumulate);
-        for pair in 0..depth / 2 {
-            let left = b.add(pair / (STEP / 2) * STEP_LEN + pair % (STEP / 2) * 2 * LANES);
-            let (even0, odd0) = S::load_bf16_pairs(left);
-            let (even1, odd1) = S::load_bf16_pairs(left.add(STEP_LEN / 2));
-            let a = a.add(2 * pair);
-            step::<S, STRIDE>(a, even0, even1, &mut sums);
-            step::<S, STRIDE>(a.add(1), odd0, odd1, &mut sums);
+        if S::TILE_VECTORS == 2 {
+            widened_columns::<S, 2>(depth, a, b, c, c_stride, accumulate);
+        } else {
+            widened_columns::<S, 1>(depth, a, b, c, c_stride, accumulate);
+            widened_columns::<S, 1>(depth, a, b.add(STEP_LEN / 2), c.add(LANES), c_stride, accumulate);
         }
-        finish::<S>(c, c_stride, &sums);
     }
 }
 
-type Sums<S> = [[<S as Simd>::V; 2]; MAX_ROWS];
+/// `N` vectors of each row.
+#[inline(always)]
+unsafe fn widened_columns<S: Simd, const N: usize>(
+    depth: usize,
+    a: *const f32,
+    b: *const u16,
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+) {
+    // SAFETY: as in `columns`; a half of a step of b is 16 pairs.
+    unsafe {
+        let mut sums = begin::<S, N>(c, c_stride, accumulate);
+        for pair in 0..depth / 2 {
+            let pairs = b.add(pair / (STEP / 2) * STEP_LEN + pair % (STEP / 2) * 2 * LANES);
+            let (mut even, mut odd) = ([S::splat(0.0); N], [S::splat(0.0); N]);
+            for i in 0..N {
+                (even[i], odd[i]) = S::load_bf16_pairs(pairs.add(i * STEP_LEN / 2));
+            }
+            let a = a.add(2 * pair);
+            step::<S, STRIDE, N>(a, even, &mut sums);
+            step::<S, STRIDE, N>(a.add(1), odd, &mut sums);
+        }
+        finish::<S, N>(c, c_stride, &sums);
+    }
+}
+
+type Sums<S, const N: usize> = [[<S as Simd>::V; N]; MAX_ROWS];
 
 /// Adds the products of one column of `a` and one row of b.
 #[inline(always)]
-unsafe fn step<S: Simd, const A_STRIDE: usize>(a: *const f32, b0: S::V, b1: S::V, sums: &mut Sums<S>) {
+unsafe fn step<S: Simd, const A_STRIDE: usize, const N: usize>(a: *const f32, b: [S::V; N], sums: &mut Sums<S, N>) {
     for (r, sums) in sums.iter_mut().enumerate().take(S::TILE_ROWS) {
         // SAFETY: row r of a.
         unsafe {
             let x = S::splat(*a.add(r * A_STRIDE));
-            sums[0] = S::fma(x, b0, sums[0]);
-            sums[1] = S::fma(x, b1, sums[1]);
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum = S::fma(x, b, *sum);
+            }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn begin<S: Simd>(c: *const f32, c_stride: usize, accumulate: bool) -> Sums<S> {
+unsafe fn begin<S: Simd, const N: usize>(c: *const f32, c_stride: usize, accumulate: bool) -> Sums<S, N> {
     // SAFETY: row r of c.
     unsafe {
-        let mut sums = [[S::splat(0.0); 2]; MAX_ROWS];
+        let mut sums = [[S::splat(0.0); N]; MAX_ROWS];
         if accumulate {
             for (r, sums) in sums.iter_mut().enumerate().take(S::TILE_ROWS) {
-                *sums = [S::load(c.add(r * c_stride)), S::load(c.add(r * c_stride + LANES))];
+                *sums = load_all::<S, N>(c.add(r * c_stride), LANES);
             }
         }
         sums
@@ -118,12 +162,11 @@ unsafe fn begin<S: Simd>(c: *const f32, c_stride: usize, accumulate: bool) -> Su
 }
 
 #[inline(always)]
-unsafe fn finish<S: Simd>(c: *mut f32, c_stride: usize, sums: &Sums<S>) {
+unsafe fn finish<S: Simd, const N: usize>(c: *mut f32, c_stride: usize, sums: &Sums<S, N>) {
     for (r, sums) in sums.iter().enumerate().take(S::TILE_ROWS) {
-        // SAFETY: row r of c.
-        unsafe {
-            S::store(c.add(r * c_stride), sums[0]);
-            S::store(c.add(r * c_stride + LANES), sums[1]);
+        for (i, sum) in sums.iter().enumerate() {
+            // SAFETY: row r of c.
+            unsafe { S::store(c.add(r * c_stride + i * LANES), *sum) }
         }
     }
 }
