@@ -29,7 +29,7 @@ pub(super) unsafe fn multiply(tile: &Tile, parts: Parts, c: *mut f32) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("{parts:?} {c:?} {:?}", tile.width);
+    unreachable!("{parts:?} {c:?} {:?} {:?}", tile.width, tile.part_stride);
 }
 
 #[cfg(target_arch = "x86_64")]

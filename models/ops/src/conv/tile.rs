@@ -31,9 +31,6 @@ pub(super) const fn wide_rows(width: usize) -> usize {
 const MAX_ROWS: usize = 14;
 const MAX_SUMS: usize = 2 * MAX_ROWS;
 
-/// Pixels where panels are summed by halves.
-const HALF_ROWS: usize = 5;
-
 /// Most pixels of a tile of half a panel, where loading takes as long as multiplying: the addresses of
 /// more do not stay in registers.
 const NARROW_ROWS: usize = 12;
@@ -105,7 +102,7 @@ impl Lengths {
             Products::F32 if width < PANEL && has_room && EVEN.contains(&apart) => of(&EVEN_ROWS),
             _ if width < PANEL && has_room => of(&[NARROW_ROWS, NARROW_ROWS / 2]),
             _ if has_room => of(&[MAX_ROWS, 10, 7]),
-            _ if isa == Isa::Avx2 => of(&[HALF_ROWS, HALF_SHORTER]),
+            _ if tile_rows(isa) > HALF_SHORTER => Lengths { longest: tile_rows(isa), shorter: &[HALF_SHORTER] },
             _ => Lengths { longest: tile_rows(isa), shorter: &[] },
         }
     }

@@ -19,8 +19,10 @@ const NO_FRACTION: f32 = 12_582_912.0;
 // SAFETY of every block: the trait's caller promises valid pointers.
 impl Simd for Portable {
     type V = V;
-    /// On aarch64: 24 sums of 32 registers. With 16 registers of four lanes even two rows spill.
-    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 3 } else { 1 };
+    /// On aarch64: 24 sums of 32 registers, half of the columns at a time. With 16 registers of four lanes
+    /// even two rows spill.
+    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 1 };
+    const TILE_VECTORS: usize = if cfg!(target_arch = "aarch64") { 1 } else { 2 };
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> V {
