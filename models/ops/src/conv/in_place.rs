@@ -117,16 +117,18 @@ impl Dense {
                 let mut row = first_row + (ky * shape.kernel + kx) * len;
                 let mut before = 0;
                 for part in inputs.parts {
-                    // Channels of this part in the chunk.
-                    let (start, end) = (first.max(before), (first + len).min(before + part.channels));
+                    let words = part.values.words(depth.products, part.channels);
+                    let (pixel_0, per_pixel) = words.expect("the plan asked for words");
+                    // Words of this part in the chunk.
+                    let (start, end) = (first.max(before), (first + len).min(before + per_pixel));
                     if start < end {
                         let pixel = (ky * inputs.w + kx) * shape.dilation;
-                        let from = part.values.f32().as_ptr().wrapping_add(pixel * part.channels + start - before);
-                        let from = from.wrapping_sub(shape.padding * (inputs.w + 1) * part.channels);
-                        push(&mut segments, Segment { from, depth: end - start, per_pixel: part.channels, row });
+                        let from = pixel_0.wrapping_add(pixel * per_pixel + start - before);
+                        let from = from.wrapping_sub(shape.padding * (inputs.w + 1) * per_pixel);
+                        push(&mut segments, Segment { from, depth: end - start, per_pixel, row });
                         row += end - start;
                     }
-                    before += part.channels;
+                    before += per_pixel;
                 }
             }
             first_row += shape.kernel * shape.kernel * len;

@@ -2,6 +2,7 @@
 
 use super::{
     super::simd::LANES,
+    Part,
     dense::Dense,
     gather::{Gathered, Inputs},
     tile::PANEL,
@@ -23,9 +24,9 @@ pub(super) enum Plan {
     InPlace { down: usize, across: usize },
 }
 
-/// Most channels of an input that is read in place: pixels further apart share too few places of the
+/// Most words of a pixel of an input that is read in place: pixels further apart share too few places of the
 /// first cache.
-const CHANNELS: usize = 512;
+const WORDS: usize = 512;
 
 impl Dense {
     pub fn plan(&self, inputs: &Inputs) -> Plan {
@@ -44,7 +45,8 @@ impl Dense {
         }
         if self.reads_in_place(inputs) {
             // What a block reads stays in the second cache, and no thread waits for the last block.
-            let wanted = (self.shape.n_in * inputs.h * inputs.w / GATHERED).max(wanted).next_multiple_of(n_threads);
+            let wanted =
+                (depth.n / depth.folded * inputs.h * inputs.w / GATHERED).max(wanted).next_multiple_of(n_threads);
             let down = wanted.min(out_h);
             return Plan::InPlace { down, across: (wanted / down).min(out_w) };
         }
@@ -66,17 +68,17 @@ impl Dense {
         Plan::Blocks { rows, columns }
     }
 
-    /// Products of f32, few panels or a single tap, and a picture of which most is far enough from the
-    /// borders.
+    /// Inputs as they are multiplied, few panels or a single tap, and a picture of which most is far
+    /// enough from the borders.
     fn reads_in_place(&self, inputs: &Inputs) -> bool {
         let Depth { products, folded, .. } = self.weights.depth;
         let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
         let has_edges = columns < self.shape.size(inputs.w);
         let tile = self.lengths(PANEL, 0).longest;
-        products == Products::F32
+        let in_reach = |part: &Part| part.values.words(products, part.channels).is_some_and(|(_, n)| n <= WORDS);
+        inputs.parts.iter().all(in_reach)
             && (folded == 1 || inputs.parts.len() == 1 && self.shape.dilation == 1)
             && (self.shape.kernel == 1 || self.shape.n_out <= FEW_PANELS * PANEL)
-            && inputs.parts.iter().all(|part| part.channels <= CHANNELS)
             && columns >= tile
             && (!has_edges || rows >= tile)
     }

@@ -117,7 +117,7 @@ fn check(after: &dyn Fn(usize) -> After, precision: Precision, n_parts: usize, a
 }
 
 /// Channels shared out among `n` inputs.
-fn split(x: &[f32], channels: usize, n: usize) -> Vec<(Vec<f32>, usize)> {
+fn split<T: Copy>(x: &[T], channels: usize, n: usize) -> Vec<(Vec<T>, usize)> {
     let each = channels.div_ceil(n);
     let part = |first: usize| {
         let c = each.min(channels - first);
@@ -166,16 +166,18 @@ fn inputs_and_outputs_may_be_bf16() {
         let x: Vec<half::bf16> =
             numbers(&mut rng, h * w * shape.n_in, 1.0).into_iter().map(half::bf16::from_f32).collect();
         let wide: Vec<f32> = x.iter().map(|v| v.to_f32()).collect();
+        let (x, wide) = (split(&x, shape.n_in, 1 + seed % 2), split(&wide, shape.n_in, 1 + seed % 2));
+        let halves: Vec<Part> = x.iter().map(|(x, c)| Part::new(x, *c)).collect();
+        let wide: Vec<Part> = wide.iter().map(|(x, c)| Part::new(x, *c)).collect();
         for isa in Isa::available() {
             for precision in [Precision::F32, Precision::Bf16x3, Precision::Bf16] {
                 let packed = PackedConv::for_isa(&layer, precision, isa);
-                let halves = Part::new(&x, shape.n_in);
-                let want = packed.apply(&[Part::new(&wide, shape.n_in)], *h, *w);
+                let want = packed.apply(&wide, *h, *w);
                 let label = format!("{isa:?} {precision:?} {shape:?}");
                 // Whether they are read in place or not, sums have one order.
-                assert!(*packed.apply(&[halves], *h, *w) == *want, "{label}");
+                assert!(*packed.apply(&halves, *h, *w) == *want, "{label}");
                 let rounded: Vec<half::bf16> = want.iter().map(|v| half::bf16::from_f32(*v)).collect();
-                old = packed.apply_in(&[halves], *h, *w, old);
+                old = packed.apply_in(&halves, *h, *w, old);
                 assert!(*old == *rounded, "{label}");
             }
         }

@@ -154,10 +154,10 @@ unsafe fn any<S: Simd>(tile: &Tile) {
             (PANEL, false) => of_rows::<S, false>(tile, c),
             (PANEL, true) => of_rows::<S, true>(tile, c),
             (48.., _) if S::TILE_ROWS < MAX_ROWS => unreachable!("panels are not made so wide"),
-            (48, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 3, 3, false, WIDE_SHORTER, 0>(tile, c, 0),
-            (48, _) => multiply::<S, 3, 3, false, { wide_rows(48) }, 0>(tile, c, 0),
-            (64, _) if tile.to.len() == WIDE_SHORTER => multiply::<S, 4, 4, false, WIDE_SHORTER, 0>(tile, c, 0),
-            (64, _) => multiply::<S, 4, 4, false, { wide_rows(64) }, 0>(tile, c, 0),
+            (48, false) => of_wide_rows::<S, 3, false, { wide_rows(48) }>(tile, c),
+            (48, true) => of_wide_rows::<S, 3, true, { wide_rows(48) }>(tile, c),
+            (64, false) => of_wide_rows::<S, 4, false, { wide_rows(64) }>(tile, c),
+            (64, true) => of_wide_rows::<S, 4, true, { wide_rows(64) }>(tile, c),
             (_, true) => of_few_rows::<S, true>(tile, c),
             (_, false) if S::TILE_ROWS < MAX_ROWS => of_few_rows::<S, false>(tile, c),
             (_, false) => match tile.apart {
@@ -182,6 +182,17 @@ unsafe fn of_rows<S: Simd, const PAIRS: bool>(tile: &Tile, c: *mut f32) {
             HALF_SHORTER if S::TILE_VECTORS == 1 => by_halves::<S, PAIRS, HALF_SHORTER>(tile, c),
             _ if S::TILE_VECTORS == 1 => by_halves::<S, PAIRS, 0>(tile, c),
             _ => multiply::<S, 2, 2, PAIRS, 0, 0>(tile, c, 0),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn of_wide_rows<S: Simd, const N: usize, const PAIRS: bool, const ROWS: usize>(tile: &Tile, c: *mut f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match tile.to.len() {
+            WIDE_SHORTER => multiply::<S, N, N, PAIRS, WIDE_SHORTER, 0>(tile, c, 0),
+            _ => multiply::<S, N, N, PAIRS, ROWS, 0>(tile, c, 0),
         }
     }
 }

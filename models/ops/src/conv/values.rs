@@ -3,6 +3,8 @@
 use half::bf16;
 use rayon::prelude::*;
 
+use super::weights::Products;
+
 /// An input `[h, w, channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
@@ -42,6 +44,19 @@ impl<'a> Values<'a> {
         match self {
             Values::F32(values) => values[i],
             Values::Bf16(values) => values[i].to_f32(),
+        }
+    }
+
+    /// The words that products take, and how many there are for so many numbers: f32, or pairs of bf16,
+    /// if they lie as words do.
+    pub(super) fn words(&self, products: Products, n: usize) -> Option<(*const f32, usize)> {
+        match (self, products) {
+            (Values::F32(values), Products::F32) => Some((values.as_ptr(), n)),
+            (Values::Bf16(values), Products::Pairs) => {
+                let start: *const f32 = values.as_ptr().cast();
+                (n.is_multiple_of(2) && start.is_aligned()).then_some((start, n / 2))
+            }
+            _ => None,
         }
     }
 

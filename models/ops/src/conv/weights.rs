@@ -199,7 +199,7 @@ impl Panels {
     fn new(n_out: usize, group: usize, rows: usize, products: Products, isa: Isa) -> Panels {
         const HALF: usize = PANEL / 2;
         const TWICE: usize = 2 * PANEL;
-        let can_be_wide = products == Products::F32 && tile_rows(isa) > wide_rows(PANEL + HALF);
+        let can_be_wide = !matches!(products, Products::Tiles(_)) && tile_rows(isa) > wide_rows(PANEL + HALF);
         let few = n_out <= FEW_PANELS * PANEL;
         if can_be_wide && !few && rows <= SHORT && group.is_multiple_of(TWICE) {
             let last_width = (n_out - 1) % TWICE + 1;
