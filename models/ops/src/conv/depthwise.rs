@@ -87,11 +87,16 @@ per_isa! {
 /// A few rows of the picture: pixels inside several at a time, those at the borders one by one.
 #[inline(always)]
 unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), rows: Range<usize>, y: Output, then: Then) {
-    let ConvShape { kernel, stride, dilation, n_in: channels, .. } = of.shape;
+    let ConvShape { kernel, stride, dilation, padding, n_in: channels, .. } = of.shape;
     let in_blocks = (kernel, stride, dilation, rows.len()) == (3, 1, 1, ROWS)
         && channels.is_multiple_of(LANES)
         && S::TILE_ROWS * 2 > ROWS * COLUMNS;
-    let zeros = vec![0.0; if in_blocks { w * channels } else { 0 }];
+    // Rows that blocks see, zeros beyond the border.
+    let seen = |i: usize| (rows.start + i).checked_sub(padding).filter(|row| *row < h);
+    let has_border = in_blocks && (0..ROWS + 2).any(|i| seen(i).is_none());
+    let zeros = vec![0.0; if has_border { w * channels } else { 0 }];
+    let lines: [*const f32; ROWS + 2] =
+        std::array::from_fn(|i| seen(i).map_or(zeros.as_ptr(), |row| x[row * w * channels..].as_ptr()));
     let (inner, end) = (of.shape.inner(w), of.shape.size(w));
     let mut column = 0;
     while column < end {
@@ -99,11 +104,7 @@ unsafe fn all<S: Simd>(of: &Depthwise, x: &[f32], (h, w): (usize, usize), rows: 
         // SAFETY: these taps of all pixels are inside the picture, or zeros; the pixels are this task's.
         unsafe {
             if in_blocks && left >= COLUMNS {
-                let x: [*const f32; ROWS + 2] = std::array::from_fn(|i| {
-                    let row = (rows.start + i).checked_sub(of.shape.padding).filter(|row| *row < h);
-                    row.map_or(zeros.as_ptr(), |row| x[row * w * channels..].as_ptr())
-                });
-                block::<S>(of, x, (rows.start, column), of.shape.size(w), y, then);
+                block::<S>(of, lines, (rows.start, column), end, y, then);
                 column += COLUMNS;
                 continue;
             }

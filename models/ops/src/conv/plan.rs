@@ -24,9 +24,9 @@ pub(super) enum Plan {
     InPlace { down: usize, across: usize },
 }
 
-/// Most words of a pixel of an input that is read in place: pixels further apart share too few places of the
-/// first cache.
-const WORDS: usize = 512;
+/// Most words of a pixel of an input that is read in place: pixels further apart share too few places of
+/// the first cache.
+const LARGEST_PIXEL: usize = 512;
 
 impl Dense {
     pub fn plan(&self, inputs: &Inputs) -> Plan {
@@ -75,7 +75,8 @@ impl Dense {
         let (rows, columns) = (self.shape.inner(inputs.h).len(), self.shape.inner(inputs.w).len());
         let has_edges = columns < self.shape.size(inputs.w);
         let tile = self.lengths(PANEL, 0).longest;
-        let in_reach = |part: &Part| part.values.words(products, part.channels).is_some_and(|(_, n)| n <= WORDS);
+        let in_reach =
+            |part: &Part| part.values.words(products, part.channels).is_some_and(|(_, n)| n <= LARGEST_PIXEL);
         inputs.parts.iter().all(in_reach)
             && (folded == 1 || inputs.parts.len() == 1 && self.shape.dilation == 1)
             && (self.shape.kernel == 1 || self.shape.n_out <= FEW_PANELS * PANEL)
