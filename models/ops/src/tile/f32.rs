@@ -41,93 +41,91 @@ per_isa! {
 
 #[inline(always)]
 unsafe fn long<S: Simd>(depth: usize, a: *const f32, b: *const f32, c: *mut f32, c_stride: usize, accumulate: bool) {
+    let tile = Tile { depth, a, c, c_stride, accumulate };
     // SAFETY: the caller's promises.
-    unsafe { multiply::<S, STRIDE>(depth, a, b, c, c_stride, accumulate) }
+    unsafe { multiply::<S, STRIDE>(tile, b) }
 }
 
 #[inline(always)]
 unsafe fn short<S: Simd>(depth: usize, a: *const f32, b: *const f32, c: *mut f32, c_stride: usize, accumulate: bool) {
+    let tile = Tile { depth, a, c, c_stride, accumulate };
     // SAFETY: the caller's promises.
-    unsafe { multiply::<S, SHORT_STRIDE>(depth, a, b, c, c_stride, accumulate) }
-}
-
-#[inline(always)]
-unsafe fn multiply<S: Simd, const A_STRIDE: usize>(
-    depth: usize,
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
-) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        if S::TILE_VECTORS == 2 {
-            columns::<S, A_STRIDE, 2>(depth, a, b, c, c_stride, accumulate);
-        } else {
-            columns::<S, A_STRIDE, 1>(depth, a, b, c, c_stride, accumulate);
-            columns::<S, A_STRIDE, 1>(depth, a, b.add(LANES), c.add(LANES), c_stride, accumulate);
-        }
-    }
-}
-
-/// `N` vectors of each row.
-#[inline(always)]
-unsafe fn columns<S: Simd, const A_STRIDE: usize, const N: usize>(
-    depth: usize,
-    a: *const f32,
-    b: *const f32,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
-) {
-    // SAFETY: row r of a and c, and row k of b, are within what the caller promised.
-    unsafe {
-        let mut sums = begin::<S, N>(c, c_stride, accumulate);
-        for k in 0..depth {
-            step::<S, A_STRIDE, N>(a.add(k), load_all::<S, N>(b.add(k * PANEL), LANES), &mut sums);
-        }
-        finish::<S, N>(c, c_stride, &sums);
-    }
+    unsafe { multiply::<S, SHORT_STRIDE>(tile, b) }
 }
 
 #[inline(always)]
 unsafe fn widened<S: Simd>(depth: usize, a: *const f32, b: *const u16, c: *mut f32, c_stride: usize, accumulate: bool) {
-    // SAFETY: as in `multiply`; the other half of a step of b is behind the first.
+    let tile = Tile { depth, a, c, c_stride, accumulate };
+    // SAFETY: the caller's promises; the other half of a step of b is behind the first.
     unsafe {
         if S::TILE_VECTORS == 2 {
-            widened_columns::<S, 2>(depth, a, b, c, c_stride, accumulate);
+            widened_columns::<S, 2>(tile, b);
         } else {
-            widened_columns::<S, 1>(depth, a, b, c, c_stride, accumulate);
-            widened_columns::<S, 1>(depth, a, b.add(STEP_LEN / 2), c.add(LANES), c_stride, accumulate);
+            widened_columns::<S, 1>(tile, b);
+            widened_columns::<S, 1>(tile.other_half(), b.add(STEP_LEN / 2));
+        }
+    }
+}
+
+/// All but the panel.
+#[derive(Clone, Copy)]
+struct Tile {
+    depth: usize,
+    a: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    accumulate: bool,
+}
+
+impl Tile {
+    fn other_half(self) -> Tile {
+        Tile { c: self.c.wrapping_add(LANES), ..self }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply<S: Simd, const A_STRIDE: usize>(tile: Tile, b: *const f32) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        if S::TILE_VECTORS == 2 {
+            columns::<S, A_STRIDE, 2>(tile, b);
+        } else {
+            columns::<S, A_STRIDE, 1>(tile, b);
+            columns::<S, A_STRIDE, 1>(tile.other_half(), b.add(LANES));
         }
     }
 }
 
 /// `N` vectors of each row.
 #[inline(always)]
-unsafe fn widened_columns<S: Simd, const N: usize>(
-    depth: usize,
-    a: *const f32,
-    b: *const u16,
-    c: *mut f32,
-    c_stride: usize,
-    accumulate: bool,
-) {
+unsafe fn columns<S: Simd, const A_STRIDE: usize, const N: usize>(tile: Tile, b: *const f32) {
+    // SAFETY: row r of a and c, and row k of b, are within what the caller promised.
+    unsafe {
+        let mut sums = begin::<S, N>(&tile);
+        for k in 0..tile.depth {
+            step::<S, A_STRIDE, N>(tile.a.add(k), load_all::<S, N>(b.add(k * PANEL), LANES), &mut sums);
+        }
+        finish::<S, N>(&tile, &sums);
+    }
+}
+
+/// `N` vectors of each row.
+#[inline(always)]
+unsafe fn widened_columns<S: Simd, const N: usize>(tile: Tile, b: *const u16) {
     // SAFETY: as in `columns`; a half of a step of b is 16 pairs.
     unsafe {
-        let mut sums = begin::<S, N>(c, c_stride, accumulate);
-        for pair in 0..depth / 2 {
+        let mut sums = begin::<S, N>(&tile);
+        for pair in 0..tile.depth / 2 {
             let pairs = b.add(pair / (STEP / 2) * STEP_LEN + pair % (STEP / 2) * 2 * LANES);
             let (mut even, mut odd) = ([S::splat(0.0); N], [S::splat(0.0); N]);
             for i in 0..N {
                 (even[i], odd[i]) = S::load_bf16_pairs(pairs.add(i * STEP_LEN / 2));
             }
-            let a = a.add(2 * pair);
+            let a = tile.a.add(2 * pair);
             step::<S, STRIDE, N>(a, even, &mut sums);
             step::<S, STRIDE, N>(a.add(1), odd, &mut sums);
         }
-        finish::<S, N>(c, c_stride, &sums);
+        finish::<S, N>(&tile, &sums);
     }
 }
 
@@ -148,13 +146,13 @@ unsafe fn step<S: Simd, const A_STRIDE: usize, const N: usize>(a: *const f32, b:
 }
 
 #[inline(always)]
-unsafe fn begin<S: Simd, const N: usize>(c: *const f32, c_stride: usize, accumulate: bool) -> Sums<S, N> {
+unsafe fn begin<S: Simd, const N: usize>(tile: &Tile) -> Sums<S, N> {
     // SAFETY: row r of c.
     unsafe {
         let mut sums = [[S::splat(0.0); N]; MAX_ROWS];
-        if accumulate {
+        if tile.accumulate {
             for (r, sums) in sums.iter_mut().enumerate().take(S::TILE_ROWS) {
-                *sums = load_all::<S, N>(c.add(r * c_stride), LANES);
+                *sums = load_all::<S, N>(tile.c.add(r * tile.c_stride), LANES);
             }
         }
         sums
@@ -162,11 +160,11 @@ unsafe fn begin<S: Simd, const N: usize>(c: *const f32, c_stride: usize, accumul
 }
 
 #[inline(always)]
-unsafe fn finish<S: Simd, const N: usize>(c: *mut f32, c_stride: usize, sums: &Sums<S, N>) {
+unsafe fn finish<S: Simd, const N: usize>(tile: &Tile, sums: &Sums<S, N>) {
     for (r, sums) in sums.iter().enumerate().take(S::TILE_ROWS) {
         for (i, sum) in sums.iter().enumerate() {
             // SAFETY: row r of c.
-            unsafe { S::store(c.add(r * c_stride + i * LANES), *sum) }
+            unsafe { S::store(tile.c.add(r * tile.c_stride + i * LANES), *sum) }
         }
     }
 }
